@@ -26,7 +26,7 @@ def absence(catalog: Catalog, run: RunId, path: LogicalPath) -> str:
         return _NOTHING + _near(catalog, path)
     group = None if path.group == EVERYBODY else path.group
     known = list(catalog.histories(path.partition, group, path.user))
-    before = [one for one in known if one.run <= run]
+    before = [version for version in known if version.run <= run]
     if before:
         return _gone(catalog, max(before, key=lambda one: one.run))
     later = [one for one in known if not one.departed]
@@ -49,7 +49,9 @@ def last_seen(catalog: Catalog, run: RunId, path: LogicalPath) -> LastSeen | Non
     if path.user is None:
         return None
     group = None if path.group == EVERYBODY else path.group
-    before = [one for one in catalog.histories(path.partition, group, path.user) if one.run <= run]
+    before = [
+        history for history in catalog.histories(path.partition, group, path.user) if history.run <= run
+    ]
     last = max(before, key=lambda one: one.run, default=None)
     if last is None or last.departed != "removed":
         return None
@@ -94,13 +96,13 @@ def _gone(catalog: Catalog, last: Version) -> str:
 def _moment_before(catalog: Catalog, departure: Version) -> RunId | None:
     """The newest moment that a mailbox can be had from, before it was found to have departed."""
     known = catalog.history(departure.partition, departure.user, departure.group)
-    kept = [one.run for one in catalog.moments(departure.partition, departure.group)]
+    kept = [moment.run for moment in catalog.moments(departure.partition, departure.group)]
     return _last_moment(known, kept, departure.run)
 
 
 def _last_moment(known: Sequence[Version], kept: Sequence[RunId], before: RunId) -> RunId | None:
     """The newest run that the mailbox can be had from, of those before another one."""
-    stored = [one.run for one in known if one.run < before and not one.departed]
+    stored = [version.run for version in known if version.run < before and not version.departed]
     if not stored:
         return None
     return max((run for run in kept if stored[-1] <= run < before), default=stored[-1])

@@ -93,7 +93,11 @@ def _enter(
             except NotFoundError:
                 unknown.append(copy.name)
                 continue
-            sizes = {one.size_bytes for one in copies if one.generation == generation and one.size_bytes}
+            sizes = {
+                copy_record.size_bytes
+                for copy_record in copies
+                if copy_record.generation == generation and copy_record.size_bytes
+            }
             if sizes and copy.size_bytes not in sizes:
                 damaged.append(Skipped(copy.name, "length", "it has another size than the archive"))
             elif any(

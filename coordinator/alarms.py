@@ -34,15 +34,15 @@ def alarms_of_unit(report: UnitReport, share: float) -> Iterator[Alarm]:
     What was only moved within a mailbox, out of one folder into another, is not lost; so what came counts
     against what went.
     """
-    for one in report.mailboxes:
-        before = one.stored - one.added + one.vanished
-        lost = before - one.listed
+    for mailbox in report.mailboxes:
+        before = mailbox.stored - mailbox.added + mailbox.vanished
+        lost = before - mailbox.listed
         if lost <= share * before:
             continue
-        if not one.listed:
-            yield _alarm(one, "mailbox-emptied", f"it is empty, and had {_messages(before)}")
+        if not mailbox.listed:
+            yield _alarm(mailbox, "mailbox-emptied", f"it is empty, and had {_messages(before)}")
         elif before >= FEWEST_MESSAGES:
-            yield _alarm(one, "mailbox-shrunk", f"it has {_messages(one.listed)}, and had {before:,}")
+            yield _alarm(mailbox, "mailbox-shrunk", f"it has {_messages(mailbox.listed)}, and had {before:,}")
     for loss in report.losses:
         if loss.gone >= FEWEST_MESSAGES and loss.gone > share * loss.listed:
             path = LogicalPath.parse(loss.path)
@@ -102,8 +102,8 @@ def alarm_of_partition(
     )
 
 
-def _alarm(one: MailboxSummary, reason: str, detail: str) -> Alarm:
-    path = str(LogicalPath(one.partition, one.group, one.user))
+def _alarm(summary: MailboxSummary, reason: str, detail: str) -> Alarm:
+    path = str(LogicalPath(summary.partition, summary.group, summary.user))
     return Alarm(path=path, reason=reason, detail=detail, held=(path,))
 
 

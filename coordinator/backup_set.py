@@ -69,13 +69,13 @@ class BackupSet(Record, kw_only=True, dict=True):
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
-        for one in self.versions if path.user is None else self._versions_of(path.user):
+        for version in self.versions if path.user is None else self._versions_of(path.user):
             if (
-                path.selects_partition(one.partition)
-                and path.selects_group(one.group)
-                and path.selects_user(one.user)
+                path.selects_partition(version.partition)
+                and path.selects_group(version.group)
+                and path.selects_user(version.user)
             ):
-                yield one
+                yield version
 
     def _versions_of(self, user: str) -> Sequence[MailboxVersion]:
         return self._of_users.get(user, ())
@@ -84,8 +84,8 @@ class BackupSet(Record, kw_only=True, dict=True):
     def _of_users(self) -> Mapping[str, Sequence[MailboxVersion]]:
         """Those of each user. Whoever asks for one asks for many: they are sorted out once."""
         found: dict[str, list[MailboxVersion]] = {}
-        for one in self.versions:
-            found.setdefault(one.user, []).append(one)
+        for version in self.versions:
+            found.setdefault(version.user, []).append(version)
         return found
 
     def select(self, path: LogicalPath) -> list[MailboxVersion]:
@@ -99,11 +99,11 @@ class BackupSet(Record, kw_only=True, dict=True):
     def newest(self, path: LogicalPath) -> list[MailboxVersion]:
         """The same; none where the backup holds nothing of it."""
         newest: dict[tuple[str, str], MailboxVersion] = {}
-        for one in self.matching(path):
+        for version in self.matching(path):
             # Of one run the group that was named is taken, so that paths come back as they were typed.
-            known = newest.setdefault((one.partition, one.user), one)
-            if (known.run, known.group == path.group) < (one.run, one.group == path.group):
-                newest[one.partition, one.user] = one
+            known = newest.setdefault((version.partition, version.user), version)
+            if (known.run, known.group == path.group) < (version.run, version.group == path.group):
+                newest[version.partition, version.user] = version
         return list(newest.values())
 
     def nothing(self, told: str) -> BackupError:
@@ -126,10 +126,10 @@ class BackupSet(Record, kw_only=True, dict=True):
     def needed(self, archives: Iterable[ArchiveId]) -> Holdings:
         """These archives and all that they refer to, as far as they are at hand."""
         wanted: set[ArchiveId] = set()
-        for one in archives:
-            wanted.add(one)
-            wanted.update(self.references.get(one, self.archives.locations))
-        found = self.archives.of(one for one in self.archives.locations if one in wanted)
+        for archive in archives:
+            wanted.add(archive)
+            wanted.update(self.references.get(archive, self.archives.locations))
+        found = self.archives.of(location for location in self.archives.locations if location in wanted)
         return unlocked(found, self.unlock, self.slots)
 
     @cached_property
@@ -178,7 +178,7 @@ def _as_of(
     nearest: bool,
 ) -> BackupSet:
     found = {path: _versions_of(catalog, run, path, nearest=nearest) for path in paths}
-    versions = tuple({one: None for path in paths for one in found[path]})
+    versions = tuple({version: None for path in paths for version in found[path]})
     return BackupSet(
         versions=versions,
         archives=holdings(catalog, area_at(staging), destinations, only),
@@ -186,9 +186,9 @@ def _as_of(
         references=catalog.references({one.archive for one in versions}),
         absent={path: absence(catalog, run, path) for path in paths if not found[path]},
         damaged=tuple(
-            Skipped(str(LogicalPath(one.partition, one.group)), "mailboxes", one.detail)
-            for one in catalog.nameless_losses(run)
-            if any(_may_be_in(path, one.partition, one.group, found[path]) for path in paths)
+            Skipped(str(LogicalPath(loss.partition, loss.group)), "mailboxes", loss.detail)
+            for loss in catalog.nameless_losses(run)
+            if any(_may_be_in(path, loss.partition, loss.group, found[path]) for path in paths)
         ),
     )
 
@@ -202,7 +202,7 @@ def _with_departed(catalog: Catalog, run: RunId, found: BackupSet) -> BackupSet:
             told.append(last.told)
     if not told:
         return found
-    references = catalog.references({one.archive for one in versions})
+    references = catalog.references({version.archive for version in versions})
     return replace(found, versions=tuple(versions), references=references, departed=tuple(told))
 
 
@@ -296,10 +296,15 @@ def from_files(files: Iterable[Path], unlock: Unlock | None = None) -> BackupSet
             references[archive] = reader.directory.references
     damaged += streams.cut(found)
     if not there and damaged:
-        one = damaged[-1]
-        raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")
-    later = {one: gone_since for one in versions if (gone_since := _gone_since(one, gone)) is not None}
-    hidden = {LogicalPath(one.partition, one.group, one.user): since for one, since in later.items()}
+        skip = damaged[-1]
+        raise DamagedError(f"{skip.path}: nothing of it can be read: {skip.detail}", reason="archive")
+    later = {
+        version: gone_since for version in versions if (gone_since := _gone_since(version, gone)) is not None
+    }
+    hidden = {
+        LogicalPath(mailbox_version.partition, mailbox_version.group, mailbox_version.user): since
+        for mailbox_version, since in later.items()
+    }
     for archive, (best, *_) in there.items():
         names[archive] = best.path, best.size_bytes or os.stat(best.path).st_size
     return BackupSet(
@@ -310,8 +315,8 @@ def from_files(files: Iterable[Path], unlock: Unlock | None = None) -> BackupSet
         damaged=tuple(damaged),
         unlock=unlock,
         absent={
-            path: _WHY_ABSENT.format(run=one.run, reason=one.reason)
-            for path, one in {**_paths(gone), **hidden}.items()
+            path: _WHY_ABSENT.format(run=departed.run, reason=departed.reason)
+            for path, departed in {**_paths(gone), **hidden}.items()
         },
     )
 
@@ -333,7 +338,7 @@ def _holdings(files: Mapping[ArchiveId, Sequence[Stretched]]) -> Holdings:
         numbers = range(len(every), len(every) + len(copies))
         locations[archive] = tuple(Location(NAMED_FILES, str(number)) for number in numbers)
         every += copies
-    folders = dict.fromkeys(folder for one in every for folder in folders_beside(Path(one.path)))
+    folders = dict.fromkeys(folder for stretched in every for folder in folders_beside(Path(stretched.path)))
     return Holdings(
         locations=locations,
         places=(NamedFiles(files=tuple(every)),),
@@ -345,12 +350,12 @@ def _note_departures(archive: ArchiveReader, gone: _Gone) -> None:
     """Note who has departed, as an archive tells, each as of the latest run that found it."""
     header = archive.header
     with suppress(DamagedError):
-        for one in archive.departures():
-            one = replace(one, run=one.run or header.run)
-            groups = (header.group, None) if one.from_partition else (header.group,)
-            for scope in ((header.partition, group, one.user) for group in groups):
-                if scope not in gone or gone[scope].run < one.run:
-                    gone[scope] = one
+        for departure in archive.departures():
+            departure = replace(departure, run=departure.run or header.run)
+            groups = (header.group, None) if departure.from_partition else (header.group,)
+            for scope in ((header.partition, group, departure.user) for group in groups):
+                if scope not in gone or gone[scope].run < departure.run:
+                    gone[scope] = departure
 
 
 def _gone_since(version: MailboxVersion, gone: _Gone) -> Departed | None:
@@ -362,8 +367,8 @@ def _gone_since(version: MailboxVersion, gone: _Gone) -> Departed | None:
 def _paths(gone: _Gone) -> dict[LogicalPath, Departed]:
     """Departures by the path that a person would name."""
     return {
-        LogicalPath(partition, EVERYBODY if group is None else group, user): one
-        for (partition, group, user), one in gone.items()
+        LogicalPath(partition, EVERYBODY if group is None else group, user): departed
+        for (partition, group, user), departed in gone.items()
     }
 
 
@@ -405,22 +410,22 @@ def archives_of(file: Path) -> list[LocalFile]:
 
 def _copies(file: Path, damaged: list[Skipped], unlock: Unlock | None) -> Iterator[tuple[ArchiveId, _Copy]]:
     """The archives that a file holds; what of it is none is added to ``damaged``."""
-    for one in archives_of(file):
-        place = Stretched(path=str(file), start=one.start, size_bytes=one.size)
+    for archive in archives_of(file):
+        place = Stretched(path=str(file), start=archive.start, size_bytes=archive.size)
         told: list[Skipped] = []
         try:
             beside = Keyring(sidecars=folders_beside(file))
-            keys = unlock(with_sidecars(read_slots(one), beside)) if unlock else NO_KEYS
-            header = reader_over(one, told, keys).header
+            keys = unlock(with_sidecars(read_slots(archive), beside)) if unlock else NO_KEYS
+            header = reader_over(archive, told, keys).header
             yield header.archive, _Copy(place, header.generation, told[0] if told else None)
         except DamagedError as error:
-            damage = Skipped(one.name, str(error.facts.get("reason", "damaged")), error.message)
+            damage = Skipped(archive.name, str(error.facts.get("reason", "damaged")), error.message)
             try:
-                yield owner_of(one), _Copy(place, None, damage)
+                yield owner_of(archive), _Copy(place, None, damage)
             except DamagedError:
                 damaged.append(damage)
         finally:
-            one.close()
+            archive.close()
 
 
 def reader_over(file: RandomAccess, damaged: list[Skipped], keys: Keyring = NO_KEYS) -> ArchiveReader:

@@ -77,11 +77,11 @@ def confirm(
     """
     confirmed: list[Kept] = []
     refused: list[Skipped] = []
-    sources = [one for one in destinations if not isinstance(one, TapeDestination)]
+    sources = [destination for destination in destinations if not isinstance(destination, TapeDestination)]
     with reading(staging):
         with Catalog.open(staging) as catalog:
             records = list(dict.fromkeys(_chosen(catalog, staging, what, refused)))
-        places = (StagingArea(path=str(staging)), *(ready(one, staging) for one in sources))
+        places = (StagingArea(path=str(staging)), *(ready(source, staging) for source in sources))
         with closing(Places(places)) as opened:
             for record in records:
                 on_archive(record)
@@ -105,7 +105,7 @@ def forget(staging: Path, what: Sequence[str], location: str | None) -> tuple[Ke
     """Record that other programs do not keep these archives any more, or none of those at a ``location``.
     Returns what is forgotten. Raises UsageError, NotFoundError if nothing such was confirmed."""
     with Catalog.open(staging, write=True) as catalog:
-        chosen = {one.archive for one in _chosen(catalog, staging, what, None)} if what else None
+        chosen = {record.archive for record in _chosen(catalog, staging, what, None)} if what else None
         found = [
             kept
             for kept in _all_kept(catalog)
@@ -139,7 +139,9 @@ def _kept(record: ArchiveRecord, copy: CopyRecord) -> Kept:
         location=copy.version,
         since=copy.copied,
         outdated=copy.generation != record.generation,
-        last=all(one.place == CONFIRMED or one.state == "lost" for one in record.copies),
+        last=all(
+            copy_record.place == CONFIRMED or copy_record.state == "lost" for copy_record in record.copies
+        ),
     )
 
 
@@ -233,11 +235,11 @@ def _by_id(catalog: Catalog, text: str, *, anyhow: bool) -> ArchiveRecord:
             f"{text!r} is neither the id of a run, nor the name of an archive's file, nor 8 or more digits "
             "of an archive's id"
         )
-    found = [one for one in catalog.archives() if one.archive.hex().startswith(text)]
+    found = [archive for archive in catalog.archives() if archive.archive.hex().startswith(text)]
     if not found:
         raise NotFoundError(f"the catalog knows no archive {text}", archive=text)
     if len(found) > 1:
-        listed = ", ".join(one.archive.hex() for one in found[:5])
+        listed = ", ".join(record.archive.hex() for record in found[:5])
         raise UsageError(f"{text} is the beginning of several ids: {listed}")
     if found[0].generation and not anyhow:
         raise UsageError(f"archive {text}: {_REWRITTEN}: {found[0].name}")

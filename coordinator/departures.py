@@ -46,7 +46,7 @@ def find_departures(
     """
     # Who is in several groups is not the question here.
     rules = replace(rules, several="report") if rules.several == "error" else rules
-    listed = {one.partition.name: one.sizes.keys() for one in inventories}
+    listed = {inventory.partition.name: inventory.sizes.keys() for inventory in inventories}
     found: Departures = {}
     for scope in covered(paths, listed, known, off):
         partition, group = scope
@@ -96,16 +96,16 @@ def with_departures(
 ) -> tuple[Unit, ...]:
     """The units, where each departure is told by the unit of the shard that it was in, else by the first of
     its group; or by one that backs up nothing, where the group has none."""
-    partitions = {one.partition.name: one.partition for one in inventories}
+    partitions = {inventory.partition.name: inventory.partition for inventory in inventories}
     placed: dict[tuple[str, str, int], list[Departed]] = {}
     shards: dict[tuple[str, str], set[int]] = {}
     for unit in units:
         shards.setdefault((unit.partition.name, unit.group), set()).add(unit.shard)
     for scope, gone in departures.items():
         there = shards.get(scope, {0})
-        for one in gone:
-            shard = known[scope][one.user].shard
-            placed.setdefault((*scope, shard if shard in there else min(there)), []).append(one)
+        for departed in gone:
+            shard = known[scope][departed.user].shard
+            placed.setdefault((*scope, shard if shard in there else min(there)), []).append(departed)
     told = []
     for unit in units:
         here = placed.pop((unit.partition.name, unit.group, unit.shard), [])
@@ -138,7 +138,7 @@ def with_carried(units: Sequence[Unit], carried: Carried) -> tuple[Unit, ...]:
     told = []
     for unit in units:
         scope = unit.partition.name, unit.group
-        there, new = shards[scope], {one.user for one in unit.departed} | set(unit.users)
+        there, new = shards[scope], {departed.user for departed in unit.departed} | set(unit.users)
         mine = [
             one
             for shard, gone in carried.get(scope, {}).items()
@@ -158,7 +158,9 @@ def _homeless(
 ) -> Iterator[Departed]:
     for scope, by_shard in carried.items():
         if scope[0] == partition and scope not in shards:
-            yield from (one for gone in by_shard.values() for one in gone if one.from_partition)
+            yield from (
+                departed for gone in by_shard.values() for departed in gone if departed.from_partition
+            )
 
 
 def _groups_now(users: Sequence[str], rules: GroupRules, off: Collection[str]) -> dict[str, set[str]]:

@@ -22,10 +22,10 @@ _KNOWN = "known"
 def named(destinations: Iterable[Destination], name: str) -> Destination:
     """The destination of this name. Raises UsageError."""
     names = []
-    for one in destinations:
-        if one.name == name:
-            return one
-        names.append(one.name)
+    for destination in destinations:
+        if destination.name == name:
+            return destination
+        names.append(destination.name)
     raise UsageError(f"there is no destination {name!r}; there is: {', '.join(names) or 'none'}", name=name)
 
 

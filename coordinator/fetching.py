@@ -63,22 +63,22 @@ def fetch(
     with closing(open_destination(destination)) as place:
         listed = {(one.name, one.version): one for one in place.list()}
         place.request([address for address in listed if _is_beside(address[0])])
-        for one in _in_order(place, listed):
+        for copy in _in_order(place, listed):
             try:
-                if _is_beside(one.name):
-                    _refuse_clear(one.name, keys)
-                    _fetch_file(staging, place, one)
-                elif _is_archive(one.name):
-                    on_archive(one.name)
-                    copies.append(seen_at(destination.name, one, now))
-                    _fetch_excerpt(staging, place, one, keys)
+                if _is_beside(copy.name):
+                    _refuse_clear(copy.name, keys)
+                    _fetch_file(staging, place, copy)
+                elif _is_archive(copy.name):
+                    on_archive(copy.name)
+                    copies.append(seen_at(destination.name, copy, now))
+                    _fetch_excerpt(staging, place, copy, keys)
             except StagingError:
                 raise
             except BackupError as error:
                 if isinstance(error, EncryptedError) and keys.has_none:
                     raise
                 reason = str(error.facts.get("reason", error.code))
-                failed.append(Skipped(f"{destination.name}:{one.name}", reason, error.message))
+                failed.append(Skipped(f"{destination.name}:{copy.name}", reason, error.message))
     return Fetched(place=destination.name, copies=tuple(copies), failed=tuple(failed))
 
 
@@ -88,9 +88,9 @@ def fetch_structure_key(staging: Path, destination: Destination, keys: Recovered
     error of the newest archive if none opens."""
     with closing(open_destination(destination)) as place:
         listed = sorted(place.list(), key=lambda one: one.name.rpartition("/")[2], reverse=True)
-        for one in listed:
-            if one.name == README or one.name.startswith((f"{SIDECARS}/", f"{VAULTS}/")):
-                _fetch_file(staging, place, one)
+        for copy in listed:
+            if copy.name == README or copy.name.startswith((f"{SIDECARS}/", f"{VAULTS}/")):
+                _fetch_file(staging, place, copy)
         refused: BackupError | None = None
         for one in [one for one in listed if _is_archive(one.name)][:_MOST_TRIED]:
             try:

@@ -49,11 +49,13 @@ class ChosenMoment(Record, kw_only=True):
 def told_of(catalog: Catalog, staging: Path, run: RunId, paths: Sequence[LogicalPath]) -> ChosenMoment:
     """What is to be told of a moment as to these paths. Raises DamagedError, StagingError."""
     standing = _Alarms(catalog, staging, paths).standing(run)
-    losses = [one for one in standing if one.alarm.reason in _MASS_LOSSES]
+    losses = [raised for raised in standing if raised.alarm.reason in _MASS_LOSSES]
     if not losses:
         return ChosenMoment(run=run)
-    first = min(one.run for one in losses)
-    before = next((one.run for one in catalog.runs() if one.run < first and _is_moment(one)), None)
+    first = min(loss.run for loss in losses)
+    before = next(
+        (record.run for record in catalog.runs() if record.run < first and _is_moment(record)), None
+    )
     return ChosenMoment(run=run, alarms=tuple(one.alarm for one in losses), before=before)
 
 
@@ -112,7 +114,7 @@ class _Alarms:
     """The alarms that concern some paths, and which of them are held to this day."""
 
     def __init__(self, catalog: Catalog, staging: Path, paths: Sequence[LogicalPath]) -> None:
-        held = [one for one in read_holds(staging).all if one.automatic and _concerns_hold(one, paths)]
+        held = [hold for hold in read_holds(staging).all if hold.automatic and _concerns_hold(hold, paths)]
         self._raised: list[tuple[_Raised, bool]] = []
         for run, alarm in catalog.all_alarms():
             path = LogicalPath.parse(alarm.path)
@@ -123,7 +125,7 @@ class _Alarms:
 
     def standing(self, run: RunId) -> list[_Raised]:
         """Those that stand at a moment, the oldest first."""
-        return [one for one, held in self._raised if one.run == run or (held and one.run < run)]
+        return [raised for raised, held in self._raised if raised.run == run or (held and raised.run < run)]
 
 
 def _is_moment(record: RunRecord) -> bool:
@@ -137,11 +139,11 @@ def _alarmed(one: _Raised) -> _Why:
 def _not_whole(catalog: Catalog, record: RunRecord, paths: Sequence[LogicalPath]) -> Iterator[_Why]:
     if record.state == "done":
         return
-    for one in catalog.units(record.run):
-        if one.state not in ("sealed", "unchanged") and _concerns(
-            LogicalPath(one.partition, one.group), paths
+    for unit in catalog.units(record.run):
+        if unit.state not in ("sealed", "unchanged") and _concerns(
+            LogicalPath(unit.partition, unit.group), paths
         ):
-            yield "not-whole", f"{one.partition}/{one.group} was not stored ({one.error or record.state})"
+            yield "not-whole", f"{unit.partition}/{unit.group} was not stored ({unit.error or record.state})"
             return
     for unlisted in catalog.unlisted(record.run):
         if _concerns(LogicalPath(unlisted.path), paths):
@@ -168,7 +170,7 @@ def _damaged(lacking: Iterable[Lacking], run: RunId) -> Iterator[_Why]:
 def _gone(
     needs: Callable[[RunId], Collection[ArchiveId]], run: RunId, missing: Collection[ArchiveId]
 ) -> Iterator[_Why]:
-    found = [one for one in needs(run) if one in missing] if missing else []
+    found = [archive_id for archive_id in needs(run) if archive_id in missing] if missing else []
     if found:
         more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
         yield "missing", f"archive {found[0].hex()}{more} is not there any more"
@@ -179,12 +181,12 @@ def _concerns_hold(hold: Hold, paths: Iterable[LogicalPath]) -> bool:
 
 
 def _concerns(path: LogicalPath, paths: Iterable[LogicalPath]) -> bool:
-    return any(_meet(path, one) for one in paths)
+    return any(_meet(path, logical_path) for logical_path in paths)
 
 
-def _meet(one: LogicalPath, other: LogicalPath) -> bool:
+def _meet(path: LogicalPath, other: LogicalPath) -> bool:
     """Whether two paths may mean the same mailbox. Groups are views of the same mailboxes."""
-    pairs = [(one.partition, other.partition), (one.user, other.user)]
-    if EVERYBODY not in (one.group, other.group) and None in pairs[1]:
-        pairs.append((one.group, other.group))
+    pairs = [(path.partition, other.partition), (path.user, other.user)]
+    if EVERYBODY not in (path.group, other.group) and None in pairs[1]:
+        pairs.append((path.group, other.group))
     return all(a is None or b is None or a == b for a, b in pairs)

@@ -240,7 +240,7 @@ class ArchiveRecord(Record, kw_only=True):
     @property
     def staged_name(self) -> str:
         """What it is called in the staging area; empty if it does not lie there."""
-        return next((one.name for one in self.copies if one.place == STAGING), "")
+        return next((copy.name for copy in self.copies if copy.place == STAGING), "")
 
     @property
     def is_staged(self) -> bool:

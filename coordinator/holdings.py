@@ -25,7 +25,7 @@ def holdings(
     programs have to bring back. Raises UsageError if there is none of that name.
     """
     if only is not None:
-        destinations = [one for one in destinations if one.name == only]
+        destinations = [destination for destination in destinations if destination.name == only]
         if not destinations:
             raise UsageError(f"there is no destination {only!r} in the configuration", place=only)
     order = {name: number for number, name in enumerate((*(one.name for one in destinations), CONFIRMED))}
@@ -42,8 +42,10 @@ def holdings(
 
 
 def _in_order(copies: Iterable[Location], order: Mapping[str, int]) -> tuple[Location, ...]:
-    staged = [one for one in copies if one.place == STAGING]
-    away = sorted((one for one in copies if one.place in order), key=lambda one: order[one.place])
+    staged = [copy for copy in copies if copy.place == STAGING]
+    away = sorted(
+        (location for location in copies if location.place in order), key=lambda one: order[one.place]
+    )
     if staged:
         return (*staged, *away)
     excerpts = dict.fromkeys(Location(EXCERPTS, one.name) for one in copies)
@@ -51,4 +53,4 @@ def _in_order(copies: Iterable[Location], order: Mapping[str, int]) -> tuple[Loc
 
 
 def _of_place(copies: Iterable[Location], place: str) -> tuple[Location, ...]:
-    return tuple(one for one in copies if one.place == place)
+    return tuple(copy for copy in copies if copy.place == place)

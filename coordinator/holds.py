@@ -58,7 +58,7 @@ class Holds:
 
     def __init__(self, holds: tuple[Hold, ...] = ()) -> None:
         self.all = holds
-        self._runs = {one.run for one in holds if one.run is not None}
+        self._runs = {hold.run for hold in holds if hold.run is not None}
         self._mailboxes: set[tuple[str, str]] = set()
         self._wider: list[LogicalPath] = []
         for path in (LogicalPath.parse(one.path) for one in holds if one.path is not None):
@@ -83,11 +83,11 @@ class Holds:
     def at_hand(self) -> Holds:
         """Those for which archives stay in the staging area: somebody looks into a case. What a restore needs
         to be taken back may lie anywhere."""
-        return Holds(tuple(one for one in self.all if not one.restore))
+        return Holds(tuple(hold for hold in self.all if not hold.restore))
 
     def below(self, path: LogicalPath) -> tuple[Hold, ...]:
         """The holds on a path, or on anything that it covers."""
-        return tuple(one for one in self.all if one.path and _covers(path, LogicalPath.parse(one.path)))
+        return tuple(hold for hold in self.all if hold.path and _covers(path, LogicalPath.parse(hold.path)))
 
 
 def read_holds(staging: Path) -> Holds:
@@ -134,7 +134,7 @@ def add_holds(staging: Path, holds: Iterable[Hold]) -> int:
     Raises LockedError while a purge goes on, DamagedError, StagingError.
     """
     with frozen_holds(staging) as known:
-        there = {_identity(one) for one in known.all}
+        there = {_identity(hold) for hold in known.all}
         new = {_identity(one): one for one in holds if _identity(one) not in there}
         if new:
             _write(staging, (*known.all, *new.values()))
@@ -150,7 +150,7 @@ def release(staging: Path, what: LogicalPath | RunId) -> tuple[Hold, ...]:
         if isinstance(what, LogicalPath):
             gone = holds.below(what)
         else:
-            gone = tuple(one for one in holds.all if one.run == what)
+            gone = tuple(hold for hold in holds.all if hold.run == what)
         if not gone:
             raise NotFoundError(f"{what}: there is no hold on it", what=str(what))
         _write(staging, tuple(one for one in holds.all if one not in gone))

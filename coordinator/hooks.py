@@ -159,13 +159,13 @@ def failures_of(staging: Path, run: str = "") -> list[HookFailure]:
     path = _place(staging)
     for line in read_lines(path):
         try:
-            one = HookFailure(**json.loads(line))
+            failure = HookFailure(**json.loads(line))
         except (TypeError, ValueError):
             if not line.endswith(b"}"):
                 continue  # it was being written when the machine went down
             raise DamagedError(f"{path} is damaged: {line[:80]!r}", path=str(path)) from None
-        if run in ("", one.run):
-            found.append(one)
+        if run in ("", failure.run):
+            found.append(failure)
     return found
 
 
@@ -188,5 +188,5 @@ def _record(staging: Path, failure: HookFailure) -> None:
 
 def told(failures: Iterable[HookFailure], most: int = 5) -> tuple[str, ...]:
     """In words, the first of them."""
-    found = [one.told() for one in failures]
+    found = [failure.told() for failure in failures]
     return (*found[:most], *([f"and {len(found) - most} hooks more"] if len(found) > most else []))

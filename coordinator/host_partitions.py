@@ -21,7 +21,7 @@ def paths_on(catalog: Catalog, host: str, at: str, configured: Iterable[Partitio
     kept = {partition for partition, _ in catalog.scopes()}
     stores = {one.name: one for one in configured if one.name in kept}
     stores.update((one.name, one) for one in catalog.stores_until(run))
-    found = sorted(one.name for one in stores.values() if host in one.hosts)
+    found = sorted(store.name for store in stores.values() if host in store.hosts)
     if not found:
         known = {name for one in stores.values() for name in one.hosts}
         raise NotFoundError(f"nothing that is kept lay on host {host!r} as of run {run}{hint(host, known)}")

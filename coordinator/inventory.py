@@ -81,10 +81,10 @@ def take_inventories(
 
 
 def _inventory(partition: Partition, stock: Stock, known: Mapping[str, MailboxSize]) -> Inventory:
-    measured = {one.user: one for one in stock.measured}
+    measured = {size.user: size for size in stock.measured}
     sizes = {user: measured[user] if user in measured else known[user] for user in stock.users}
     where = str(LogicalPath(partition.name))
-    left_out = tuple(Skipped(where, one.reason, f"{one.path}: {one.detail}") for one in stock.left_out)
+    left_out = tuple(Skipped(where, skip.reason, f"{skip.path}: {skip.detail}") for skip in stock.left_out)
     return Inventory(partition=partition, sizes=sizes, left_out=left_out, hints=dict(stock.hints))
 
 

@@ -40,7 +40,7 @@ def newest_keepsakes(staging: Path) -> list[str]:
     """The names of what has to go along with the archives, as far as it is there: README, readers, the newest
     snapshot and its table."""
     names = [README, *(path.name for path in sorted(staging.glob(reader_name("*"))))]
-    names += [name for one in snapshots(staging)[:1] for name in (str(one), one.table)]
+    names += [name for snapshot in snapshots(staging)[:1] for name in (str(snapshot), snapshot.table)]
     return [name for name in names if (staging / name).is_file()]
 
 
@@ -81,13 +81,22 @@ def name_map(area: str, catalog: Catalog) -> Iterator[str]:
             yield _line("archive", name, archive.hex(), *facts)
     for archive, others in catalog.references(names).items():
         if others:
-            yield _line("needs", names[archive], *(names.get(one, one.hex()) for one in others))
+            yield _line(
+                "needs", names[archive], *(names.get(archive_id, archive_id.hex()) for archive_id in others)
+            )
     newest = catalog.newest_run()
     if newest is not None:
-        for one in catalog.mailboxes_at(newest):
-            where = names.get(one.archive, "")
+        for mailbox in catalog.mailboxes_at(newest):
+            where = names.get(mailbox.archive, "")
             yield _line(
-                "mailbox", one.partition, one.group, one.user, one.stored, one.size_bytes, one.run, where
+                "mailbox",
+                mailbox.partition,
+                mailbox.group,
+                mailbox.user,
+                mailbox.stored,
+                mailbox.size_bytes,
+                mailbox.run,
+                where,
             )
 
 

@@ -69,29 +69,29 @@ class LiveState(Record, kw_only=True):
     @property
     def damaged(self) -> Iterator[tuple[CheckedMailbox, Finding]]:
         """All that is damaged."""
-        for one in self.mailboxes:
-            for finding in one.found.damaged:
-                yield one, finding
+        for mailbox in self.mailboxes:
+            for finding in mailbox.found.damaged:
+                yield mailbox, finding
 
     @property
     def unlooked(self) -> tuple[Skipped, ...]:
         """All that could not be looked at."""
-        return (*self.failed, *(one for mailbox in self.mailboxes for one in mailbox.found.unlooked))
+        return (*self.failed, *(skip for mailbox in self.mailboxes for skip in mailbox.found.unlooked))
 
     def total(self) -> Whole:
         """All of it in numbers."""
         total = Whole(partition="", host="", unlooked=len(self.failed))
-        for one in self.mailboxes:
-            total = _added(total, one.found)
+        for mailbox in self.mailboxes:
+            total = _added(total, mailbox.found)
         return total
 
     def by_partition(self) -> list[Whole]:
         """The numbers of each partition on each host."""
         found: dict[tuple[str, str], Whole] = {}
-        for one in self.mailboxes:
-            key = one.partition, one.host
-            known = found.get(key, Whole(partition=one.partition, host=one.host))
-            found[key] = _added(known, one.found)
+        for mailbox in self.mailboxes:
+            key = mailbox.partition, mailbox.host
+            known = found.get(key, Whole(partition=mailbox.partition, host=mailbox.host))
+            found[key] = _added(known, mailbox.found)
         return [found[key] for key in sorted(found)]
 
 
@@ -100,7 +100,7 @@ def _added(total: Whole, found: MailboxFindings) -> Whole:
         total,
         mailboxes=total.mailboxes + 1,
         messages=total.messages + found.messages,
-        damaged=total.damaged + sum(one.messages for one in found.damaged),
+        damaged=total.damaged + sum(finding.messages for finding in found.damaged),
         damaged_mailboxes=total.damaged_mailboxes + bool(found.damaged),
         gone=total.gone + found.gone,
         untold=total.untold + found.untold,
@@ -162,16 +162,16 @@ def run_checks(
     on."""
     mailboxes: list[CheckedMailbox] = []
     failed: list[Skipped] = []
-    for outcome in engine(run_live_check, [one.task for one in planned], on_progress):
+    for outcome in engine(run_live_check, [check.task for check in planned], on_progress):
         task = outcome.task
         if outcome.report is None:
             error = outcome.failure()
-            failed += [Skipped(str(one.path), error.code, error.message) for one in task.mailboxes]
+            failed += [Skipped(str(mailbox.path), error.code, error.message) for mailbox in task.mailboxes]
             continue
         host = outcome.report.host or task.partition.hosts[0]
-        for one, wanted in zip(outcome.report.mailboxes, task.mailboxes, strict=True):
-            mailboxes.append(CheckedMailbox(partition=wanted.path.partition or "", host=host, found=one))
-    mailboxes.sort(key=lambda one: (one.partition, one.found.path))
+        for findings, wanted in zip(outcome.report.mailboxes, task.mailboxes, strict=True):
+            mailboxes.append(CheckedMailbox(partition=wanted.path.partition or "", host=host, found=findings))
+    mailboxes.sort(key=lambda checked_mailbox: (checked_mailbox.partition, checked_mailbox.found.path))
     return LiveState(mailboxes=tuple(mailboxes), failed=tuple(failed))
 
 
@@ -197,13 +197,14 @@ def run_mending(
 ) -> RestoreReport:
     """Carry tasks out. A task that fails is told as skipped mailboxes; the others go on."""
     total = RestoreReport()
-    for outcome in engine(run_mend, [one.task for one in planned], on_progress):
+    for outcome in engine(run_mend, [check.task for check in planned], on_progress):
         report = outcome.report
         if report is None:
             error = outcome.failure()
             report = RestoreReport(
                 skipped=tuple(
-                    Skipped(str(one.path), error.code, error.message) for one in outcome.task.mailboxes
+                    Skipped(str(mailbox.path), error.code, error.message)
+                    for mailbox in outcome.task.mailboxes
                 )
             )
         total += report
@@ -212,7 +213,11 @@ def run_mending(
 
 def _chosen(backup: BackupSet, paths: Sequence[LogicalPath]) -> Iterator[tuple[MailboxVersion, Stored]]:
     """What the paths select, nothing twice."""
-    kept = [one for one in paths if not any(other != one and other.covers(one) for other in paths)]
+    kept = [
+        logical_path
+        for logical_path in paths
+        if not any(other != logical_path and other.covers(logical_path) for other in paths)
+    ]
     for path in dict.fromkeys(kept):
         for version in backup.select(path):
             whose = LogicalPath(version.partition, version.group, version.user)

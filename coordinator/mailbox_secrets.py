@@ -31,7 +31,7 @@ def vault_of(staging: Path) -> Vault | None:
     directory, found = keys_directory(staging), structure_keys_of(staging)
     if directory is None or not found:
         return None
-    keys = Keyring(structures={one.id: one.secret for one in found})
+    keys = Keyring(structures={key.id: key.secret for key in found})
     return vault_in(directory, area_id(staging), keys)
 
 

@@ -97,8 +97,8 @@ def run_newest_first(
     ``announcement``: see ``Choice``; ``witness``: see ``RestoreTask``. Raises as ``run_tasks``: what the
     journal has by then is left out when it is called again."""
     begun = monotonic()
-    planned = {one.choice.key[:2]: one for one in plan.mailboxes}
-    tasks = [replace(one.task, witness=str(witness or "")) for one in plan.tasks]
+    planned = {mailbox.choice.key[:2]: mailbox for mailbox in plan.mailboxes}
+    tasks = [replace(planned_task.task, witness=str(witness or "")) for planned_task in plan.tasks]
     told = _Sum(on_progress)
     rest = RestoreReport()
     for number, one in enumerate(passes):
@@ -124,7 +124,8 @@ class Lot(Record, kw_only=True):
         """The task, with the users first who are named."""
         order = {user: number for number, user in enumerate(named)}
         first = sorted(
-            (one for one in self.task.choices if one.to_user in order), key=lambda one: order[one.to_user]
+            (choice for choice in self.task.choices if choice.to_user in order),
+            key=lambda one: order[one.to_user],
         )
         others = tuple(one for one in self.task.choices if one.to_user not in order)
         return replace(self.task, choices=(*(each for one in first for each in self.more(one)), *others))
@@ -151,7 +152,7 @@ class _Todo:
 
     def lots(self, task: RestoreTask) -> Iterator[Lot]:
         """A task cut into pieces, each of users that are about as active."""
-        left = [one for one in task.choices if self._is_left(one)]
+        left = [choice for choice in task.choices if self._is_left(choice)]
         users = [list(some) for _, some in groupby(left, key=lambda one: (one.archive, one.user))]
         for idle, some in groupby(sorted(users, key=self._idle), key=self._idle):
             for choices in self._pieces(some):
@@ -162,7 +163,7 @@ class _Todo:
         piece: list[Choice] = []
         messages = size_bytes = 0
         for some in users:
-            amounts = [self._amount(one) for one in some]
+            amounts = [self._amount(choice) for choice in some]
             messages += sum(one for one, _ in amounts)
             size_bytes += sum(one for _, one in amounts)
             full = messages > _MOST_MESSAGES or size_bytes > _MOST_BYTES or len(piece) >= _MOST_MAILBOXES
@@ -203,7 +204,7 @@ class _Todo:
         return ages.slices if ages and len(ages.slices) == len(self._passes) - 1 else None
 
     def _idle(self, some: Sequence[Choice]) -> int:
-        known = [ages.last_seen_ns for one in some if (ages := self._journal.ages(*one.key[:2]))]
+        known = [ages.last_seen_ns for choice in some if (ages := self._journal.ages(*choice.key[:2]))]
         seen_ns = max(known, default=0)
         moment_ns = self._newest_ns + _nanoseconds(AGES[0])
         return sum(seen_ns < moment_ns - _nanoseconds(age) for age in _ACTIVE)
@@ -245,7 +246,7 @@ class Turns:
             hosts = lot.task.hosts
             self._queues.setdefault(hosts, OrderedDict())[number] = lot
             self._jumps.setdefault(hosts, deque())
-            for user in {one.to_user for one in lot.task.choices}:
+            for user in {choice.to_user for choice in lot.task.choices}:
                 self._of_user.setdefault(user, []).append((hosts, number))
         self._jump(ahead.users)
 
@@ -287,7 +288,7 @@ class Turn(Mutable, eq=False):
     @property
     def left(self) -> tuple[Choice, ...]:
         """What is not done."""
-        return tuple(one for one in self._task().choices if one.key not in self.journal)
+        return tuple(choice for choice in self._task().choices if choice.key not in self.journal)
 
     def attempted(self, host: str, attempt: int) -> RestoreTask:
         """See Task."""

@@ -60,7 +60,7 @@ def note_recipients(
     before = noted_recipients(directory, area)
     document = {
         "encrypts": bool(recipients),
-        "recipients": [[one.name, text_of(one)] for one in recipients or before.recipients],
+        "recipients": [[recipient.name, text_of(recipient)] for recipient in recipients or before.recipients],
         "erasable": erasable,
         "vault": erasable or before.vault,
     }

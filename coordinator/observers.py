@@ -62,49 +62,49 @@ class Observers(RunObserver):
         self._observers = observers
 
     def begun(self, run: RunId) -> None:
-        for one in self._observers:
-            one.begun(run)
+        for observer in self._observers:
+            observer.begun(run)
 
     def planned(self, plan: Plan) -> None:
-        for one in self._observers:
-            one.planned(plan)
+        for observer in self._observers:
+            observer.planned(plan)
 
     def attempted(self, unit: Unit, host: str, attempt: int) -> None:
-        for one in self._observers:
-            one.attempted(unit, host, attempt)
+        for observer in self._observers:
+            observer.attempted(unit, host, attempt)
 
     def progress(self, progress: Progress) -> None:
-        for one in self._observers:
-            one.progress(progress)
+        for observer in self._observers:
+            observer.progress(progress)
 
     def sealed(self, unit: Unit, report: UnitReport) -> None:
-        for one in self._observers:
-            one.sealed(unit, report)
+        for observer in self._observers:
+            observer.sealed(unit, report)
 
     def alarmed(self, alarm: Alarm) -> None:
-        for one in self._observers:
-            one.alarmed(alarm)
+        for observer in self._observers:
+            observer.alarmed(alarm)
 
     def noticed(self, text: str) -> None:
-        for one in self._observers:
-            one.noticed(text)
+        for observer in self._observers:
+            observer.noticed(text)
 
     def minding(self, text: str) -> None:
-        for one in self._observers:
-            one.minding(text)
+        for observer in self._observers:
+            observer.minding(text)
 
     def failed(self, failure: Failure) -> None:
-        for one in self._observers:
-            one.failed(failure)
+        for observer in self._observers:
+            observer.failed(failure)
 
     def host_changed(self, host: str, error: BackupError | None) -> None:
-        for one in self._observers:
-            one.host_changed(host, error)
+        for observer in self._observers:
+            observer.host_changed(host, error)
 
     def waiting(self, reason: str) -> None:
-        for one in self._observers:
-            one.waiting(reason)
+        for observer in self._observers:
+            observer.waiting(reason)
 
     def ended(self, state: RunState, error: BaseException | None = None) -> None:
-        for one in self._observers:
-            one.ended(state, error)
+        for observer in self._observers:
+            observer.ended(state, error)

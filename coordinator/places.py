@@ -41,22 +41,23 @@ def refuse_staging_in_store(partitions: Iterable[Partition], staging: Path) -> N
     """Refuse a staging area inside a mail store, or the other way round: backups would be taken for mail. Of
     stores on other hosts that can't be told."""
     area = os.path.realpath(staging)
-    for one in partitions:
-        if "localhost" not in one.hosts:
+    for partition in partitions:
+        if "localhost" not in partition.hosts:
             continue
-        root = os.path.realpath(_root(one.path))
-        inside = re.compile(_pattern(os.path.realpath(_root(one.path)), one.path))
+        root = os.path.realpath(_root(partition.path))
+        inside = re.compile(_pattern(os.path.realpath(_root(partition.path)), partition.path))
         if inside.match(area):
             raise UsageError(
-                f"the staging area {staging} lies inside the mail store of partition {one.name!r} "
-                f"({one.path}): choose a directory outside of it",
-                partition=one.name,
+                f"the staging area {staging} lies inside the mail store of partition {partition.name!r} "
+                f"({partition.path}): choose a directory outside of it",
+                partition=partition.name,
             )
         if _is_below(root, area):
             raise UsageError(
-                f"the mail store of partition {one.name!r} ({one.path}) lies inside the staging area "
+                f"the mail store of partition {partition.name!r} ({partition.path}) lies inside the "
+                "staging area "
                 f"{staging}: choose another staging area",
-                partition=one.name,
+                partition=partition.name,
             )
 
 
@@ -65,9 +66,9 @@ def on_same_device(partitions: Iterable[Partition], staging: Path) -> tuple[str,
     what destroys the one takes the other along."""
     device = _device(os.path.realpath(staging))
     return tuple(
-        one.name
-        for one in partitions
-        if "localhost" in one.hosts and _device(os.path.realpath(_root(one.path))) == device
+        partition.name
+        for partition in partitions
+        if "localhost" in partition.hosts and _device(os.path.realpath(_root(partition.path))) == device
     )
 
 
@@ -84,15 +85,16 @@ def refuse_other_store(partitions: Iterable[Partition], known: Iterable[Partitio
     """Refuse a partition that lay elsewhere when it was backed up last: all of its mailboxes would seem to be
     gone, and others to have come."""
     before = {one.name: one for one in known}
-    for one in partitions:
-        last = before.get(one.name)
-        if last is None or _is_same_store(one, last):
+    for partition in partitions:
+        last = before.get(partition.name)
+        if last is None or _is_same_store(partition, last):
             continue
         raise UsageError(
-            f"partition {one.name!r} of this staging area was backed up from {last.format}:{last.path} "
-            f"until now, not from {one.format}:{one.path}: give the other store another partition or "
-            "another staging area; if it is the same that has moved, say --accept-moved",
-            partition=one.name,
+            f"partition {partition.name!r} of this staging area was backed up from "
+            f"{last.format}:{last.path} until now, not from {partition.format}:{partition.path}: "
+            "give the other store another partition or another staging area; if it is the same "
+            "that has moved, say --accept-moved",
+            partition=partition.name,
         )
 
 
@@ -106,21 +108,21 @@ def refuse_target(target: Partition, staging: Path | None, stores: Iterable[Part
     root = os.path.realpath(_root(target.path))
     if staging is not None and _is_below(root, os.path.realpath(staging)):
         raise UsageError(f"--to {target.path} lies inside the staging area {staging}: restore to elsewhere")
-    for one in stores:
-        source, goal = _root(one.path), _root(target.path)
-        if "localhost" in one.hosts and source != goal and _is_same(source, goal):
+    for store in stores:
+        source, goal = _root(store.path), _root(target.path)
+        if "localhost" in store.hosts and source != goal and _is_same(source, goal):
             raise UsageError(
-                f"--to {target.path} is the mail store of partition {one.name!r} by another name: to restore "
-                f"there, call it {one.path}",
-                partition=one.name,
+                f"--to {target.path} is the mail store of partition {store.name!r} by another name: to "
+                f"restore there, call it {store.path}",
+                partition=store.name,
             )
 
 
-def _is_same_store(one: Partition, other: Partition) -> bool:
-    if one.format != other.format:
+def _is_same_store(partition: Partition, other: Partition) -> bool:
+    if partition.format != other.format:
         return False
-    root, before = _root(one.path), _root(other.path)
-    return one.path.removeprefix(root) == other.path.removeprefix(before) and (
+    root, before = _root(partition.path), _root(other.path)
+    return partition.path.removeprefix(root) == other.path.removeprefix(before) and (
         root == before or _is_same(root, before)
     )
 

@@ -91,18 +91,18 @@ def make_units(
 ) -> list[Unit]:
     """Split the groups into units, largest first, for ``workers`` workers on each host. ``previous`` gives,
     for a (partition, group), the shard that each user was in."""
-    stocks = {one.partition.name: one for one in inventories}
+    stocks = {inventory.partition.name: inventory for inventory in inventories}
     sizes = {
         scope: [stocks[scope[0]].sizes[user] for user in users] for scope, users in members.items() if users
     }
     totals: Counter[tuple[str, ...]] = Counter()
     for (partition, _), held in sizes.items():
-        totals[stocks[partition].partition.hosts] += sum(one.size_bytes for one in held)
+        totals[stocks[partition].partition.hosts] += sum(size.size_bytes for size in held)
     units: list[Unit] = []
     for (partition, group), held in sizes.items():
         hosts = stocks[partition].partition.hosts
         # Each group is split for its share of its hosts' workers only: more shards find fewer duplicates.
-        size_bytes, total = sum(one.size_bytes for one in held), totals[hosts]
+        size_bytes, total = sum(mailbox_size.size_bytes for mailbox_size in held), totals[hosts]
         share = round(workers * len(hosts) * size_bytes / total) if total else 1
         shards = shard(held, max(1, share), largest_bytes, previous.get((partition, group)))
         units += [_unit(run, stocks[partition], group, number, users) for number, users in enumerate(shards)]
@@ -116,7 +116,9 @@ def _order(unit: Unit) -> tuple[int, str, str, int]:
 
 def _refuse_unknown(paths: Sequence[LogicalPath], inventories: Sequence[Inventory]) -> None:
     for path in paths:
-        selected = [one for one in inventories if path.selects_partition(one.partition.name)]
+        selected = [
+            inventory for inventory in inventories if path.selects_partition(inventory.partition.name)
+        ]
         if not selected:
             names = ", ".join(one.partition.name for one in inventories)
             raise NotFoundError(f"there is no partition {path.partition!r}; there are: {names}")

@@ -78,7 +78,7 @@ def make_plan(
         units=tuple(replace(unit, archive=ArchiveId(os.urandom(ARCHIVE_ID_BYTES))) for unit in planned),
         left_out=(
             *taken.left_out,
-            *(skipped for one in inventories for skipped in one.left_out),
+            *(skipped for inventory in inventories for skipped in inventory.left_out),
             *_not_found(request, inventories),
         ),
         alarms=_alarms(config, request.paths, inventories, known, departures),
@@ -118,8 +118,8 @@ def _known_sizes(known: Known) -> dict[str, dict[str, MailboxSize]]:
     sizes: dict[str, dict[str, MailboxSize]] = {}
     for (partition, _), versions in known.items():
         sizes.setdefault(partition, {}).update(
-            (user, MailboxSize(user=user, messages=one.stored, size_bytes=one.size_bytes))
-            for user, one in versions.items()
+            (user, MailboxSize(user=user, messages=version.stored, size_bytes=version.size_bytes))
+            for user, version in versions.items()
         )
     return sizes
 
@@ -146,7 +146,7 @@ def _over(
     paths: Sequence[LogicalPath], inventories: Sequence[Inventory], known: Known
 ) -> Iterator[tuple[str, str]]:
     """The known groups that the paths select as a whole, those that are off too."""
-    return covered(paths, [one.partition.name for one in inventories], known, off=())
+    return covered(paths, [inventory.partition.name for inventory in inventories], known, off=())
 
 
 def _alarms(
@@ -161,7 +161,12 @@ def _alarms(
     for inventory in inventories:
         name = inventory.partition.name
         scopes = [scope for scope in covered(paths, [name], known, config.groups.off) if inventory.sizes]
-        gone = {one.user for scope in scopes for one in departures.get(scope, ()) if one.reason == GONE}
+        gone = {
+            departed.user
+            for scope in scopes
+            for departed in departures.get(scope, ())
+            if departed.reason == GONE
+        }
         expected = ChainMap(*(dict(known[scope]) for scope in scopes))
         alarms.append(alarm_of_partition(name, expected, gone, config.retention.alarm_share))
     return tuple(alarm for alarm in alarms if alarm is not None)
@@ -170,5 +175,5 @@ def _alarms(
 def _not_found(request: Request, inventories: Sequence[Inventory]) -> tuple[Skipped, ...]:
     if request.users is None:
         return ()
-    missing = request.users.missing(user for one in inventories for user in one.sizes)
+    missing = request.users.missing(user for inventory in inventories for user in inventory.sizes)
     return tuple(Skipped(user, "no-mailbox", f"named in {request.users.source}") for user in missing)

@@ -40,7 +40,7 @@ class Prospect(Record, kw_only=True):
     @property
     def excesses(self) -> tuple[QuotaExcess, ...]:
         """The users whose quotas leave too little room."""
-        return tuple(one for facts in self.targets for one in facts.excesses)
+        return tuple(excess for facts in self.targets for excess in facts.excesses)
 
 
 _DELIVERED = (
@@ -66,7 +66,7 @@ def look_ahead(
     never raises for it."""
     tasks = list(_tasks(plan, workers, access, seconds))
     found: dict[Partition, list[TargetFacts]] = {}
-    delivered = dict.fromkeys(one.target for one in plan.mailboxes if one.target.format == "lmtp")
+    delivered = dict.fromkeys(mailbox.target for mailbox in plan.mailboxes if mailbox.target.format == "lmtp")
     unreached = dict.fromkeys(delivered, _DELIVERED)
     for outcome in engine(run_look, tasks, on_progress):
         target = outcome.task.target
@@ -75,7 +75,7 @@ def look_ahead(
         else:
             unreached[target] = outcome.failure().message
     return Prospect(
-        rooms=tuple(_rooms(one for facts in found.values() for each in facts for one in each.rooms)),
+        rooms=tuple(_rooms(room for facts in found.values() for each in facts for room in each.rooms)),
         targets=tuple(_together(target, facts) for target, facts in found.items()),
         unreached=tuple(unreached.items()),
     )
@@ -84,9 +84,9 @@ def look_ahead(
 def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
     """The mailboxes of each target in parts, which share the time of as many workers."""
     by_target: dict[Partition, list[PlannedMailbox]] = {}
-    for one in plan.mailboxes:
-        if can_be_asked(one.target):
-            by_target.setdefault(one.target, []).append(one)
+    for mailbox in plan.mailboxes:
+        if can_be_asked(mailbox.target):
+            by_target.setdefault(mailbox.target, []).append(mailbox)
     on_host = Counter(host for target in by_target for host in target.hosts)
     for target, mailboxes in by_target.items():
         share = seconds / max(on_host[host] for host in target.hosts)
@@ -95,7 +95,7 @@ def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: floa
             part = mailboxes[first : first + size]
             yield LookTask(
                 archives=reached(
-                    plan.archives.of({need for one in part for need in one.needs}),
+                    plan.archives.of({need for planned_mailbox in part for need in planned_mailbox.needs}),
                     access,
                     [(one.version.partition, one.version.user) for one in part],
                 ),
@@ -107,26 +107,26 @@ def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: floa
             )
 
 
-def _sought(one: PlannedMailbox) -> Sought:
-    whole = one.choice.path.folder is None
+def _sought(mailbox: PlannedMailbox) -> Sought:
+    whole = mailbox.choice.path.folder is None
     return Sought(
-        choice=one.choice,
-        folders=one.version.folders if whole else 1,
-        messages=one.messages,
-        size_bytes=one.size_bytes,
+        choice=mailbox.choice,
+        folders=mailbox.version.folders if whole else 1,
+        messages=mailbox.messages,
+        size_bytes=mailbox.size_bytes,
     )
 
 
 def _together(target: Partition, found: Sequence[TargetFacts]) -> TargetFacts:
     """What several workers found of one target."""
-    counts = [one.counts for one in found]
+    counts = [target_facts.counts for target_facts in found]
     return TargetFacts(
         target=target,
-        trials=tuple(_trials(one for facts in found for one in facts.trials)),
-        fates=tuple(one for facts in found for one in facts.fates),
+        trials=tuple(_trials(trial for facts in found for trial in facts.trials)),
+        fates=tuple(fate for facts in found for fate in facts.fates),
         counts=FateCounts(
-            recreated=sum(one.recreated for one in counts),
-            existing=sum(one.existing for one in counts),
+            recreated=sum(count.recreated for count in counts),
+            existing=sum(fate_counts.existing for fate_counts in counts),
             another=sum(one.another for one in counts),
             kept=sum(one.kept for one in counts),
             renumbered=sum(one.renumbered for one in counts),
@@ -135,10 +135,10 @@ def _together(target: Partition, found: Sequence[TargetFacts]) -> TargetFacts:
         ),
         unseen=sum(one.unseen for one in found),
         quotas_asked=sum(one.quotas_asked for one in found),
-        excesses=tuple(one for facts in found for one in facts.excesses),
+        excesses=tuple(excess for facts in found for excess in facts.excesses),
         expiry=_tolls(found),
         server=_talk([one.server for one in found if one.server is not None]),
-        troubles=tuple(dict.fromkeys(one for facts in found for one in facts.troubles)),
+        troubles=tuple(dict.fromkeys(trouble for facts in found for trouble in facts.troubles)),
     )
 
 
@@ -147,14 +147,16 @@ def _talk(told: Sequence[ServerTalk]) -> ServerTalk | None:
     if not told:
         return None
     return ServerTalk(
-        logged_in=sum(one.logged_in for one in told),
-        append_limit=min((one.append_limit for one in told if one.append_limit), default=0),
+        logged_in=sum(talk.logged_in for talk in told),
+        append_limit=min(
+            (server_talk.append_limit for server_talk in told if server_talk.append_limit), default=0
+        ),
         too_large=sum(one.too_large for one in told),
     )
 
 
 def _tolls(found: Iterable[TargetFacts]) -> tuple[ExpiryToll, ...] | None:
-    told = [one.expiry for one in found if one.expiry is not None]
+    told = [facts.expiry for facts in found if facts.expiry is not None]
     sums: dict[ExpiryRule, ExpiryToll] = {}
     for one in (toll for tolls in told for toll in tolls):
         known = sums.get(one.rule, ExpiryToll(rule=one.rule))
@@ -170,29 +172,29 @@ def _tolls(found: Iterable[TargetFacts]) -> tuple[ExpiryToll, ...] | None:
 def _trials(trials: Iterable[Trial]) -> Iterator[Trial]:
     """Each directory once, with what failed there."""
     by_place: dict[tuple[str, str], Trial] = {}
-    for one in trials:
-        known = by_place.setdefault((one.host, one.path), one)
-        owner = known.owner or one.owner if known.owner is not None else one.owner
-        by_place[one.host, one.path] = replace(known, error=known.error or one.error, owner=owner)
+    for trial in trials:
+        known = by_place.setdefault((trial.host, trial.path), trial)
+        owner = known.owner or trial.owner if known.owner is not None else trial.owner
+        by_place[trial.host, trial.path] = replace(known, error=known.error or trial.error, owner=owner)
     yield from by_place.values()
 
 
 def _rooms(rooms: Iterable[FileSystemRoom]) -> Iterator[FileSystemRoom]:
     """Each file system of each host once, with all that comes onto it."""
     sums: dict[tuple[str, int], FileSystemRoom] = {}
-    for one in rooms:
-        known = sums.get((one.host, one.device))
+    for room in rooms:
+        known = sums.get((room.host, room.device))
         if known is not None:
-            one = replace(
+            room = replace(
                 known,
-                free_bytes=min(known.free_bytes, one.free_bytes),
-                mailboxes=known.mailboxes + one.mailboxes,
-                messages=known.messages + one.messages,
-                size_bytes=known.size_bytes + one.size_bytes,
-                inodes=known.inodes + one.inodes,
-                names=known.names + one.names,
-                names_bytes=known.names_bytes + one.names_bytes,
-                files={**known.files, **one.files},
+                free_bytes=min(known.free_bytes, room.free_bytes),
+                mailboxes=known.mailboxes + room.mailboxes,
+                messages=known.messages + room.messages,
+                size_bytes=known.size_bytes + room.size_bytes,
+                inodes=known.inodes + room.inodes,
+                names=known.names + room.names,
+                names_bytes=known.names_bytes + room.names_bytes,
+                files={**known.files, **room.files},
             )
-        sums[one.host, one.device] = one
+        sums[room.host, room.device] = room
     yield from sums.values()

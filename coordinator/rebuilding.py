@@ -109,8 +109,8 @@ def _rebuilt(staging: Path, *, every_archive: bool, fetched: Fetched | None) -> 
     newest = newest_base(staging, area_at(staging).keys)
     base, older = (None, newest) if every_archive else (newest, None)
     # What would tell that a mailbox in them had departed may be deleted already.
-    dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)
-    search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans), base)
+    dead = frozenset(doomed.file for doomed in read_doomed(staging) if not doomed.instead)
+    search = _Search(staging, dead, frozenset(orphan for scope in recorded for orphan in scope.orphans), base)
     start = None if base is None else Start(base=base, gone=search.gone())
     rebuilt = rebuild(
         staging,
@@ -141,15 +141,15 @@ def _rebuilt(staging: Path, *, every_archive: bool, fetched: Fetched | None) -> 
 def _purged(recorded: Iterable[PurgedScope], holds: Holds, base: Base | None) -> Iterator[PurgedMoments]:
     """What was purged of each group, by the record of that and by the catalog that is begun with."""
     scopes = set(base.scopes if base else ())
-    for one in recorded:
-        scopes.discard((one.partition, one.group))
+    for scope in recorded:
+        scopes.discard((scope.partition, scope.group))
         yield PurgedMoments(
-            partition=one.partition,
-            group=one.group,
-            forgotten=one.forgotten,
-            unchanged=one.unchanged,
-            kept=one.kept,
-            held=partial(holds.holds_user, one.partition, one.group),
+            partition=scope.partition,
+            group=scope.group,
+            forgotten=scope.forgotten,
+            unchanged=scope.unchanged,
+            kept=scope.kept,
+            held=partial(holds.holds_user, scope.partition, scope.group),
         )
     for partition, group in sorted(scopes):
         yield PurgedMoments(
@@ -213,7 +213,9 @@ class _Search(Mutable):
         if not keys.structures:
             return files
         clear = {file: told[0] for file in files if (told := _told_by(file, keys)) and not told[1]}
-        others = filter(None, (_told_by(one, keys) for one in archives_and_excerpts(self.staging) if clear))
+        others = filter(
+            None, (_told_by(excerpt, keys) for excerpt in archives_and_excerpts(self.staging) if clear)
+        )
         encrypted = {archive for archive, is_encrypted in others if is_encrypted}
         refused = {file for file, archive in clear.items() if archive in encrypted}
         self.refused += [Skipped(str(file), "clear", _IN_CLEAR) for file in sorted(refused)]
@@ -251,7 +253,7 @@ class _Search(Mutable):
         local = open_local(str(file))
         try:
             end = read_run_end(local, self.keys)
-            if not any(one.archive is not None and one.archive.hex() in self.orphans for one in end.units):
+            if not any(unit.archive is not None and unit.archive.hex() in self.orphans for unit in end.units):
                 self.ends.append(end)
         except (DamagedError, UnsupportedError, EncryptedError) as error:
             self.damaged.append(Skipped(str(file), error.code, f"how the run ended is lost: {error.message}"))
@@ -347,7 +349,7 @@ def facts_of(
             mailboxes=account.mailboxes,
             skipped=account.skipped,
             unopened=directory.unopened,
-            departed=tuple(one for one in gone if not one.run),
+            departed=tuple(departed for departed in gone if not departed.run),
             carried=tuple(one for one in gone if one.run),
             references=directory.references,
             referred=tuple(map(archive.referred, directory.references)),
@@ -380,7 +382,7 @@ def references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveI
         return None
     try:
         archive = reader_over(local, [], area_at(staging).keys)
-        entries = [one for one in archive.directory.mailboxes if one.user in users]
+        entries = [mailbox for mailbox in archive.directory.mailboxes if mailbox.user in users]
         return {other for entry in entries for other in entry.archives}
     finally:
         local.close()

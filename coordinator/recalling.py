@@ -62,11 +62,13 @@ def to_recall(holdings: Holdings, archives: Iterable[ArchiveId], *, far: bool) -
     can be read in parts."""
     near = {STAGING, NAMED_FILES}
     if not far:
-        near |= {one.name for one in holdings.places if isinstance(one, Destination) and one.reads_anywhere}
+        near |= {
+            place.name for place in holdings.places if isinstance(place, Destination) and place.reads_anywhere
+        }
     return [
-        one
-        for one in dict.fromkeys(archives)
-        if (copies := holdings.locations.get(one)) and not any(copy.place in near for copy in copies)
+        archive
+        for archive in dict.fromkeys(archives)
+        if (copies := holdings.locations.get(archive)) and not any(copy.place in near for copy in copies)
     ]
 
 
@@ -102,17 +104,19 @@ def recall(
     nothing to do but to wait; once it says no, what is still to be made ready has failed. Raises
     StagingError.
     """
-    places = {name_of(one): one for one in holdings.places if isinstance(one, Destination | ConfirmedCopies)}
+    places = {
+        name_of(place): place for place in holdings.places if isinstance(place, Destination | ConfirmedCopies)
+    }
     with Catalog.open(Path(area.path), write=True) as catalog:
         work = _begun(catalog, holdings, archives)
         observer.begin([copies[0] for copies in work.left.values()])
         while work.left:
-            tasks = [replace(one, afresh=afresh) for one in _tasks(area, places, work)]
+            tasks = [replace(task, afresh=afresh) for task in _tasks(area, places, work)]
             waiting: dict[ArchiveId, str] = {}
             by_hand: list[Wanted] = []
             for outcome in engine(run_recall, tasks, observer.progress):
                 report = outcome.report or RecallReport(
-                    failed=tuple((one, outcome.failure()) for one in outcome.task.wanted)
+                    failed=tuple((wish, outcome.failure()) for wish in outcome.task.wanted)
                 )
                 waiting.update((one.archive, why) for one, why in report.waiting)
                 by_hand += [one for one, _ in report.waiting if one.location.place == CONFIRMED]
@@ -137,11 +141,11 @@ def _begun(catalog: Catalog, holdings: Holdings, archives: Iterable[ArchiveId]) 
     work = _Work()
     for archive in dict.fromkeys(archives):
         copies = holdings.locations.get(archive, ())
-        if staged := [one.name for one in copies if one.place == STAGING]:
+        if staged := [copy.name for copy in copies if copy.place == STAGING]:
             work.now[archive] = staged[0]
             continue
         checksums = _checksums(catalog, archive)
-        away = [one for one in copies if one.place != EXCERPTS]
+        away = [location for location in copies if location.place != EXCERPTS]
         if away:
             work.left[archive] = [
                 Wanted(
@@ -159,7 +163,9 @@ def _begun(catalog: Catalog, holdings: Holdings, archives: Iterable[ArchiveId]) 
 
 def _checksums(catalog: Catalog, archive: ArchiveId) -> dict[tuple[str, str, str], bytes]:
     with suppress(NotFoundError):
-        return {(one.place, one.name, one.version): one.checksum for one in catalog.archive(archive).copies}
+        return {
+            (copy.place, copy.name, copy.version): copy.checksum for copy in catalog.archive(archive).copies
+        }
     return {}
 
 
@@ -172,7 +178,7 @@ def _tasks(
         by_place.setdefault(copies[0].location.place, []).append(copies[0])
     for name, wanted in by_place.items():
         settings = places[name]
-        by_copy = {(one.location.name, one.location.version): one for one in wanted}
+        by_copy = {(wish.location.name, wish.location.version): wish for wish in wanted}
         streams = 1
         if isinstance(settings, Destination):
             # What is wrong with a place is told by each task that reads there.
@@ -190,39 +196,39 @@ def _tasks(
 
 
 def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime) -> None:
-    for one, size_bytes in report.recalled:
+    for wish, size_bytes in report.recalled:
         generation = next(
             (
                 known.generation
-                for known in catalog.archive(one.archive).copies
-                if known.name == one.location.name
+                for known in catalog.archive(wish.archive).copies
+                if known.name == wish.location.name
             ),
             0,
         )
         catalog.put_copy(
-            one.archive,
+            wish.archive,
             CopyRecord(
                 place=STAGING,
-                name=one.location.name,
+                name=wish.location.name,
                 generation=generation,
                 size_bytes=size_bytes,
-                checksum=one.checksum,
+                checksum=wish.checksum,
                 copied=when,
                 verified=when,
             ),
         )
-        work.left.pop(one.archive, None)
-        work.now[one.archive] = one.location.name
+        work.left.pop(wish.archive, None)
+        work.now[wish.archive] = wish.location.name
         work.size_bytes += size_bytes
-    for one, error in report.failed:
+    for wish, error in report.failed:
         if is_damage(error):
-            lose_copy(catalog, one.archive, one.location)
+            lose_copy(catalog, wish.archive, wish.location)
             work.lost = True
-        copies = work.left.get(one.archive, [])
+        copies = work.left.get(wish.archive, [])
         del copies[:1]
         if not copies:
-            work.left.pop(one.archive, None)
-            work.failed[one.archive] = error
+            work.left.pop(wish.archive, None)
+            work.failed[wish.archive] = error
 
 
 def lose_copy(catalog: Catalog, archive: ArchiveId, location: Location) -> None:
@@ -230,6 +236,6 @@ def lose_copy(catalog: Catalog, archive: ArchiveId, location: Location) -> None:
     another. What somebody else keeps was not read here. Raises NotFoundError."""
     if location.place == CONFIRMED:
         return
-    for one in catalog.archive(archive).copies:
-        if (one.place, one.name, one.version) == location[:3]:
-            catalog.put_copy(archive, replace(one, state="lost"))
+    for copy in catalog.archive(archive).copies:
+        if (copy.place, copy.name, copy.version) == location[:3]:
+            catalog.put_copy(archive, replace(copy, state="lost"))

@@ -36,7 +36,7 @@ class RecoveredKeys:
     @property
     def keys(self) -> Keyring:
         """All of them; no content keys."""
-        structures = {one.id: one.secret for one in self.found.values()}
+        structures = {key.id: key.secret for key in self.found.values()}
         return Keyring({**self._at_hand.structures, **structures})
 
     @property
@@ -74,7 +74,7 @@ def recover(staging: Path, directory: Path, keys: RecoveredKeys) -> tuple[Struct
         with suppress(BackupError), closing(open_local(str(file))) as local:
             keys.look(Excerpt(local) if file.suffix == ".mhx" else local)
     known = area_at(staging).keys.structures
-    missing = tuple(one for one in keys.found.values() if one.id not in known)
+    missing = tuple(key for key in keys.found.values() if key.id not in known)
     if missing:
         bring_back(staging, directory, missing)
     take_in_vaults(staging)

@@ -40,8 +40,8 @@ def read_renames(file: Path) -> RenameMap:
 
 def renaming_of(renames: RenameMap, versions: Iterable[MailboxVersion]) -> Renaming:
     """What a map makes of mailboxes."""
-    mailboxes = dict.fromkeys(Whereabouts(one.partition, one.user) for one in versions)
-    return Renaming(places={one: renames.place(*one) for one in mailboxes})
+    mailboxes = dict.fromkeys(Whereabouts(version.partition, version.user) for version in versions)
+    return Renaming(places={mailbox: renames.place(*mailbox) for mailbox in mailboxes})
 
 
 def everybody(area: Path, run: RunId) -> list[MailboxVersion]:

@@ -86,7 +86,7 @@ def paths_without(
                 f"{', '.join(partitions)}",
                 path=str(path),
             )
-    left = [one for one in names if one not in groups and one not in config.off]
+    left = [name for name in names if name not in groups and name not in config.off]
     if not left:
         raise UsageError("without these groups there is nothing to back up")
     chosen = [one for one in partitions if any(path.selects_partition(one) for path in paths)]

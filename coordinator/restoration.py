@@ -57,7 +57,7 @@ class RestoreWork(Record, kw_only=True):
     @property
     def left(self) -> tuple[Choice, ...]:
         """What is not done."""
-        return tuple(one for one in self.task.choices if one.key not in self.journal)
+        return tuple(choice for choice in self.task.choices if choice.key not in self.journal)
 
     def attempted(self, host: str, attempt: int) -> RestoreTask:
         """See Task."""
@@ -81,7 +81,7 @@ def run_tasks(
     """
     kept = Journal() if journal is None else journal
     begun = monotonic()
-    tasks = [replace(one.task, witness=str(witness or "")) for one in planned]
+    tasks = [replace(task.task, witness=str(witness or "")) for task in planned]
     works = [RestoreWork(task=one, journal=kept, elapsed=lambda: monotonic() - begun) for one in tasks]
     rest = carried_out(works, engine, on_progress, kept)
     return kept.total + rest
@@ -90,7 +90,7 @@ def run_tasks(
 def end_restore(targets: Iterable[Partition], engine: Engine) -> tuple[Skipped, ...]:
     """Let the hosts of the targets remove what the tasks of a restore had in common there; what could not be
     removed is told."""
-    tasks = [EndTask(target=one) for one in dict.fromkeys(targets) if keeps_places(one)]
+    tasks = [EndTask(target=target) for target in dict.fromkeys(targets) if keeps_places(target)]
     return tuple(
         Skipped(outcome.task.target.path, "left-behind", outcome.error.message)
         for outcome in engine(run_end, tasks, lambda _: None)
@@ -133,15 +133,17 @@ def _collected(
     rest = RestoreReport()
     for outcome in outcomes:
         if outcome.report is not None:
-            for one in outcome.report.mailboxes:
-                journal.note(one)
+            for mailbox in outcome.report.mailboxes:
+                journal.note(mailbox)
             rest += outcome.report.rest
             continue
         error = outcome.failure()
         if isinstance(error, TargetFullError):
             return rest, error
         rest += RestoreReport(
-            skipped=tuple(Skipped(str(one.path), error.code, error.message) for one in outcome.task.left)
+            skipped=tuple(
+                Skipped(str(choice.path), error.code, error.message) for choice in outcome.task.left
+            )
         )
     return rest, None
 
@@ -149,7 +151,7 @@ def _collected(
 def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:
     """Copies that were damaged, and of which others were read, count no more: the next sweep makes others in
     their place. Raises StagingError."""
-    areas = [one for one in archives.places if isinstance(one, StagingArea)]
+    areas = [place for place in archives.places if isinstance(place, StagingArea)]
     if report.replaced and areas:
         with Catalog.open(Path(areas[0].path), write=True) as catalog:
             for archive, location in sorted(report.replaced):

@@ -88,22 +88,22 @@ class RestorePlan(Record, kw_only=True):
     @property
     def missing(self) -> tuple[NeededFile, ...]:
         """The archives that it takes and that are not there."""
-        return tuple(one for one in self.needs if not one.there)
+        return tuple(file for file in self.needs if not file.there)
 
     @property
     def lacking(self) -> int:
         """How many messages are known not to be there any more."""
-        return sum(one.lacking for one in self.mailboxes)
+        return sum(mailbox.lacking for mailbox in self.mailboxes)
 
     @property
     def messages(self) -> int:
         """How many messages will be restored."""
-        return sum(one.messages for one in self.mailboxes)
+        return sum(mailbox.messages for mailbox in self.mailboxes)
 
     @property
     def size_bytes(self) -> int:
         """How many bytes of mail will be restored."""
-        return sum(one.size_bytes for one in self.mailboxes)
+        return sum(mailbox.size_bytes for mailbox in self.mailboxes)
 
     @property
     def is_small(self) -> bool:
@@ -159,10 +159,12 @@ def plan_restore(
         raise UsageError(str(conflicts[0]))
     grouped = _grouped(chosen)
     return RestorePlan(
-        mailboxes=tuple(one for group in grouped.values() for one in group),
+        mailboxes=tuple(mailbox for group in grouped.values() for mailbox in group),
         tasks=tuple(_tasks(backup, grouped, workers, access, _Renamed(renaming), load)),
         archives=backup.archives,
-        needs=tuple(map(needed, dict.fromkeys(need for one in chosen for need in one.needs))),
+        needs=tuple(
+            map(needed, dict.fromkeys(need for planned_mailbox in chosen for need in planned_mailbox.needs))
+        ),
         conflicts=conflicts,
         targets=tuple(dict.fromkeys(target for target, _ in grouped)),
     )
@@ -190,9 +192,9 @@ def _tasks(
                     archives=reached(
                         backup.needed(_named_in(part)),
                         access,
-                        [(one.version.partition, one.version.user) for one in part],
+                        [(mailbox.version.partition, mailbox.version.user) for mailbox in part],
                     ),
-                    choices=tuple(one.choice for one in part),
+                    choices=tuple(planned_mailbox.choice for planned_mailbox in part),
                     target=target,
                     label=f"{whose.partition}/{whose.group} {number}",
                     grants=grants,
@@ -263,10 +265,10 @@ class _Later:
         self._backup = backup
         self._archives = archives
         newest: dict[tuple[str, str], MailboxVersion] = {}
-        for one in later.versions if later else ():
-            known = newest.get((one.partition, one.user))
-            if known is None or known.run < one.run:
-                newest[one.partition, one.user] = one
+        for version in later.versions if later else ():
+            known = newest.get((version.partition, version.user))
+            if known is None or known.run < version.run:
+                newest[version.partition, version.user] = version
         self._newest = newest
 
     def stated(self, planned: PlannedMailbox, state: StateRules | None) -> PlannedMailbox:
@@ -285,13 +287,15 @@ class _Later:
 
 def _named_in(part: Sequence[PlannedMailbox]) -> set[ArchiveId]:
     """The archives whose metadata tells of mailboxes."""
-    later = {one.choice.state.later for one in part if one.choice.state and one.choice.state.later}
-    return {one.version.archive for one in part} | later
+    later = {
+        mailbox.choice.state.later for mailbox in part if mailbox.choice.state and mailbox.choice.state.later
+    }
+    return {planned_mailbox.version.archive for planned_mailbox in part} | later
 
 
-def _weight(one: PlannedMailbox) -> int:
+def _weight(mailbox: PlannedMailbox) -> int:
     """How much work a mailbox is: by bytes, where there are any."""
-    return one.size_bytes or one.messages
+    return mailbox.size_bytes or mailbox.messages
 
 
 Kept = Mapping[tuple[ArchiveId, str, str], PlannedMailbox]
@@ -304,33 +308,41 @@ def narrowed(plan: RestorePlan, journal: Journal, only: Collection[str] = ()) ->
     for path in only:
         named.setdefault(_whose(path), set()).add(path)
 
-    def left(one: PlannedMailbox) -> PlannedMailbox | None:
-        whose = _named(one.version)
-        if one.choice.key in journal or (only and whose not in named):
+    def left(mailbox: PlannedMailbox) -> PlannedMailbox | None:
+        whose = _named(mailbox.version)
+        if mailbox.choice.key in journal or (only and whose not in named):
             return None
         if not only:
-            return one
+            return mailbox
         paths = frozenset(named[whose])
-        return replace(one, choice=replace(one.choice, only=paths), messages=min(one.messages, len(paths)))
+        return replace(
+            mailbox, choice=replace(mailbox.choice, only=paths), messages=min(mailbox.messages, len(paths))
+        )
 
     found = map(left, plan.mailboxes)
-    kept: Kept = {one.choice.key: one for one in found if one is not None}
+    kept: Kept = {
+        planned_mailbox.choice.key: planned_mailbox
+        for planned_mailbox in found
+        if planned_mailbox is not None
+    }
     needs = {need for one in kept.values() for need in one.needs}
     return replace(
         plan,
         mailboxes=tuple(kept.values()),
-        tasks=tuple(task for one in plan.tasks if (task := _narrowed_task(one, kept)) is not None),
-        needs=tuple(one for one in plan.needs if one.archive in needs),
+        tasks=tuple(
+            task for planned_task in plan.tasks if (task := _narrowed_task(planned_task, kept)) is not None
+        ),
+        needs=tuple(file for file in plan.needs if file.archive in needs),
     )
 
 
 def _narrowed_task(planned: PlannedTask, kept: Kept) -> PlannedTask | None:
-    mailboxes = [kept[one.key] for one in planned.task.choices if one.key in kept]
+    mailboxes = [kept[choice.key] for choice in planned.task.choices if choice.key in kept]
     if not mailboxes:
         return None
     return PlannedTask(
-        task=replace(planned.task, choices=tuple(one.choice for one in mailboxes)),
-        messages=sum(one.messages for one in mailboxes),
+        task=replace(planned.task, choices=tuple(mailbox.choice for mailbox in mailboxes)),
+        messages=sum(planned_mailbox.messages for planned_mailbox in mailboxes),
         size_bytes=sum(one.size_bytes for one in mailboxes),
     )
 
@@ -345,12 +357,12 @@ def paths_of_failures(paths: Sequence[LogicalPath], failed: Collection[str]) -> 
     tries it again."""
     mailboxes = dict.fromkeys(map(_whose, failed))
     return [
-        replace(path, partition=one.partition, group=one.group, user=one.user)
-        for one in mailboxes
+        replace(path, partition=mailbox.partition, group=mailbox.group, user=mailbox.user)
+        for mailbox in mailboxes
         for path in paths
-        if path.selects_partition(one.partition or "")
-        and path.selects_group(one.group or "")
-        and path.selects_user(one.user or "")
+        if path.selects_partition(mailbox.partition or "")
+        and path.selects_group(mailbox.group or "")
+        and path.selects_user(mailbox.user or "")
     ]
 
 
@@ -374,7 +386,9 @@ def _without_covered(paths: Sequence[LogicalPath]) -> list[LogicalPath]:
         if any(one.covers(path) for one in (*above, *kept.get(path.user, ()))):
             continue
         for user in [path.user] if path.user is not None else list(kept):
-            kept[user] = [one for one in kept.get(user, ()) if not path.covers(one)]
+            kept[user] = [
+                logical_path for logical_path in kept.get(user, ()) if not path.covers(logical_path)
+            ]
         kept.setdefault(path.user, []).append(path)
     order = {path: number for number, path in enumerate(paths)}
     return sorted((one for some in kept.values() for one in some), key=order.__getitem__)
@@ -400,7 +414,7 @@ def _planned(
         if (entry := archives(version.archive).entry(version.user)) is not None:
             # What a mailbox lies in is called as its user.
             place = entry.place if user == version.user and keeps_places(target) else b""
-    if all(needed(one).there for one in needs):
+    if all(needed(archive_id).there for archive_id in needs):
         there = None
     if there is not None:
         messages, size_bytes, lacking = 0, 0, version.stored
@@ -440,7 +454,7 @@ def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | Non
     """Messages and bytes that a path into a mailbox selects, as far as they are ``there``, and how many are
     not. Raises NotFoundError."""
     mailbox = stored.mailbox
-    names = [one.folder.name for one in mailbox.folders]
+    names = [entry.folder.name for entry in mailbox.folders]
     resolved = path.resolve(names)
     if path.folder is not None and not any(resolved.selects_folder(name) for name in names):
         raise no_such_folder(resolved, mailbox)
@@ -472,16 +486,16 @@ def _conflicts(chosen: Sequence[PlannedMailbox]) -> Iterator[Conflict]:
     """Mailboxes that would become one with another, each with the first of those. One without a place lies
     where its user has one, which may be the place of any other."""
     seen: dict[tuple[object, str], dict[bytes, MailboxVersion]] = {}
-    for one in chosen:
-        place, second = one.choice.place, one.version
-        places = seen.setdefault((one.target, one.choice.to_user), {})
+    for mailbox in chosen:
+        place, second = mailbox.choice.place, mailbox.version
+        places = seen.setdefault((mailbox.target, mailbox.choice.to_user), {})
         first = (
             places.get(place) or places.get(b"") or (second if place else next(iter(places.values()), second))
         )
         places.setdefault(place, second)
         if (first.archive, first.user) != (second.archive, second.user):
             yield Conflict(
-                user=one.choice.to_user,
+                user=mailbox.choice.to_user,
                 first=str(_named(first)),
                 first_run=first.run,
                 second=str(_named(second)),
@@ -499,11 +513,13 @@ def _grouped(
     """By target and archive, in the order in which they were chosen; parts of one mailbox side by side. What
     goes into one file is one group."""
     grouped: dict[tuple[Partition, ArchiveId], list[PlannedMailbox]] = {}
-    for one in chosen:
-        archive = ArchiveId(b"") if is_one_file(one.target) else one.version.archive
-        grouped.setdefault((one.target, archive), []).append(one)
+    for mailbox in chosen:
+        archive = ArchiveId(b"") if is_one_file(mailbox.target) else mailbox.version.archive
+        grouped.setdefault((mailbox.target, archive), []).append(mailbox)
     for group in grouped.values():
-        first = {one.version.user: place for place, one in reversed(list(enumerate(group)))}
+        first = {
+            planned_mailbox.version.user: place for place, planned_mailbox in reversed(list(enumerate(group)))
+        }
         group.sort(key=lambda one: first[one.version.user])
     return grouped
 
@@ -513,11 +529,11 @@ def _parts(group: Sequence[PlannedMailbox], part_bytes: int) -> Iterator[list[Pl
     two workers that write into one would be in each other's way."""
     part: list[PlannedMailbox] = []
     size = 0
-    for one in group:
-        if size >= part_bytes and one.version.user != part[-1].version.user:
+    for mailbox in group:
+        if size >= part_bytes and mailbox.version.user != part[-1].version.user:
             yield part
             part, size = [], 0
-        part.append(one)
-        size += _weight(one)
+        part.append(mailbox)
+        size += _weight(mailbox)
     if part:
         yield part

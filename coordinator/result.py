@@ -35,17 +35,17 @@ class RunResult(Record, kw_only=True):
     @property
     def left_out(self) -> tuple[Skipped, ...]:
         """What should be in the backup and is not."""
-        return tuple(one for one in self.skipped if one.reason not in NO_FAULT)
+        return tuple(skip for skip in self.skipped if skip.reason not in NO_FAULT)
 
     @property
     def excluded(self) -> tuple[Skipped, ...]:
         """What was left out on purpose."""
-        return tuple(one for one in self.skipped if one.reason in EXCLUDED)
+        return tuple(skip for skip in self.skipped if skip.reason in EXCLUDED)
 
     @property
     def unchanged(self) -> int:
         """How many units needed no archive."""
-        return sum(one.archive is None for one in self.reports)
+        return sum(report.archive is None for report in self.reports)
 
     def departed(self) -> Iterator[tuple[UnitReport, Departed]]:
         """The mailboxes that are gone as of this run, each with the report of its unit."""

@@ -92,8 +92,8 @@ def reasons(moments: Sequence[Moment], rules: RetentionRules, zone: tzinfo | Non
     whole = [one for one in moments if one.whole]
     found: dict[RunId, list[str]] = {}
     for rule, period in _PERIODS.items():
-        for one in _newest_of_each(whole, period, getattr(rules, rule) or 0, zone):
-            found.setdefault(one.run, []).append(rule)
+        for moment in _newest_of_each(whole, period, getattr(rules, rule) or 0, zone):
+            found.setdefault(moment.run, []).append(rule)
     wanted = rules.last or 1
     oldest = whole[-wanted].run if len(whole) >= wanted else RunId("")
     for one in moments:
@@ -144,12 +144,12 @@ def lasting(
     for rule, (on, most) in _ON.items():
         count = getattr(rules, rule) or 0
         stay = _newest_of_each(whole, _PERIODS[rule], count, zone)
-        for rank, one in enumerate(stay):
+        for rank, moment in enumerate(stay):
             day = stay[0].started.astimezone(zone).date()
             if rank == 0 and _midnight(on(day, 1), zone) > now:
                 continue
             end = _midnight(on(day, min(count - rank, most)), zone)
-            found[one.run] = max(end, found.get(one.run, end))
+            found[moment.run] = max(end, found.get(moment.run, end))
     return found
 
 
@@ -165,9 +165,9 @@ def _newest_of_each(
     for number in reversed(range(len(moments))):
         if len(found) == count:
             break
-        one = moments[number]
-        current = period(one.started.astimezone(zone), number)
+        moment = moments[number]
+        current = period(moment.started.astimezone(zone), number)
         if current != last or number == 0:
-            found.append(one)
+            found.append(moment)
         last = current
     return found

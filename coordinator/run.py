@@ -95,7 +95,11 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
     """
     staging, opening = config.staging.path, opening_of(config.staging)
     with _begun(staging) as (lock, catalog, told):
-        over = [one for one in config.partitions if any(p.selects_partition(one.name) for p in request.paths)]
+        over = [
+            partition
+            for partition in config.partitions
+            if any(p.selects_partition(partition.name) for p in request.paths)
+        ]
         refuse_staging_in_store(over, staging)
         if not request.accept_moved:
             refuse_other_store(over, catalog.stores())
@@ -226,7 +230,7 @@ class _Run:
         self._hooks = HooksBehind(means.hooks, "after_unit")
         self._recipients = recipients_in(config.encryption.recipients)
         # Where mailboxes are lost of which nothing tells any more, what is known may be older than they were.
-        self._lacking = {(one.partition, one.group) for one in catalog.nameless_losses(run)}
+        self._lacking = {(loss.partition, loss.group) for loss in catalog.nameless_losses(run)}
 
     def planned(self, plans: Sequence[UnitPlan]) -> tuple[Unit, ...]:
         """The units of a journal, in the partitions that are configured now. Those of a partition that is
@@ -274,7 +278,7 @@ class _Run:
             state=state,
             reports=tuple(self._reports),
             failures=tuple(self._failures),
-            skipped=(*plan.left_out, *(one for report in self._reports for one in report.skipped)),
+            skipped=(*plan.left_out, *(skip for report in self._reports for skip in report.skipped)),
             alarms=tuple(self._alarms),
             troubles=troubles,
             notices=notices,
@@ -304,7 +308,7 @@ class _Run:
         except BackupError as error:
             troubles.append(f"there is no snapshot of the catalog after this run: {error.message}")
         try:
-            digests = {one.name: one.sha256.hex() for one in self._reports if one.sha256}
+            digests = {report.name: report.sha256.hex() for report in self._reports if report.sha256}
             settle(staging, self._catalog, self._opening, self._run, digests)
         except BackupError as error:
             troubles.append(f"the manifest of the run is not there: {error.message}")
@@ -347,7 +351,7 @@ class _Run:
     def _judge_unread(self, unread: Sequence[tuple[Unit, UnitReport, int]]) -> None:
         """Units of which no mailbox could be opened: where that is so in all of the partition, it looks like
         wrong rights or another mount, and nothing is to count as stored."""
-        read = {one.partition for one in self._catalog.units(self._run) if one.mailboxes}
+        read = {record.partition for record in self._catalog.units(self._run) if record.mailboxes}
         for unit, report, attempts in unread:
             if unit.partition.name in read:
                 self._commit(unit, report, attempts)
@@ -418,8 +422,8 @@ class _Run:
         ]
         add_holds(self._config.staging.path, holds)
         self._catalog.note_alarms(self._run, [Skipped(one.path, one.reason, one.detail) for one in found])
-        for one in found:
-            self._means.observer.alarmed(one)
+        for alarm in found:
+            self._means.observer.alarmed(alarm)
         self._alarms += found
 
     def _fail(self, unit: Unit, error: BackupError, attempts: int) -> None:
@@ -447,8 +451,8 @@ def _outcome(staging: Path, result: RunResult) -> dict[str, object]:
     """And of one that has ended."""
     return {
         "state": result.state,
-        "error": "; ".join(f"{one.what}: {one.error.message}" for one in result.failures),
-        "archives": [one.name for one in result.reports if one.archive is not None],
+        "error": "; ".join(f"{failure.what}: {failure.error.message}" for failure in result.failures),
+        "archives": [report.name for report in result.reports if report.archive is not None],
         "manifest": str(manifest(staging, result.run)),
         "skipped": len(result.left_out),
         "alarms": len(result.alarms),
@@ -484,7 +488,7 @@ def _unreadable(report: UnitReport) -> UnreadableStoreError:
 
 def _unplanned(plan: Plan, failures: Sequence[Failure]) -> Unplanned:
     return Unplanned(
-        failed=tuple((one.what, one.error.code, one.error.message) for one in failures),
+        failed=tuple((failure.what, failure.error.code, failure.error.message) for failure in failures),
         left_out=plan.left_out,
     )
 

@@ -91,7 +91,7 @@ def check_whole(file: RandomAccess) -> None:
 
 def renew_run_archives(staging: Path, catalog: Catalog) -> None:
     """Write those anew that are damaged or not there. As ``seal_run_archives``."""
-    damaged = [one.path for one in damaged_run_archives(staging, catalog)]
+    damaged = [archive.path for archive in damaged_run_archives(staging, catalog)]
     with withdrawn(staging, damaged):
         for name in damaged:
             (staging / name).unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def started_of(run: RunId) -> datetime:
 
 def newest_given(staging: Path, catalog: Catalog) -> RunId | None:
     """The last run id that was given out in a staging area; None if none was."""
-    known = [one for one in (catalog.newest_run(), _noted(staging)) if one is not None]
+    known = [run_id for run_id in (catalog.newest_run(), _noted(staging)) if run_id is not None]
     if len(known) < 2:  # the catalog is new, or was made anew
         known += _named(staging)
     # What a run stores that sorts before an erasure would be taken for what was erased.

@@ -51,7 +51,7 @@ class ExcludeConfig(Record, kw_only=True):
 
     def leaves_out(self, user: str) -> bool:
         """Whether a user is left out."""
-        return user in self.listed_users or any(one.matches(user) for one in self.users)
+        return user in self.listed_users or any(expression.matches(user) for expression in self.users)
 
 
 class RetentionConfig(Record, kw_only=True):

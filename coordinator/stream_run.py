@@ -99,7 +99,7 @@ def _carry_out(
         state="done",
         reports=tuple(reports),
         failures=(),
-        skipped=(*plan.left_out, *(one for report in reports for one in report.skipped)),
+        skipped=(*plan.left_out, *(skip for report in reports for skip in report.skipped)),
     )
 
 

@@ -107,7 +107,7 @@ def keys_at(staging: Path) -> AreaKeys:
         return AreaKeys(keys=added)
     area = area_id(staging)
     noted = noted_recipients(directory, area)
-    keys = added.and_those(Keyring(structures={one.id: one.secret for one in found}))
+    keys = added.and_those(Keyring(structures={key.id: key.secret for key in found}))
     vault = vault_in(directory, area, keys)
     sealing = None
     if noted.recipients:
@@ -186,7 +186,7 @@ def keys_in(directory: Path) -> Keyring:
     found: dict[bytes, bytes] = {}
     for path in sorted(directory.glob("*.structure")):
         with suppress(AccessError):
-            found.update((one.id, one.secret) for one in read_structure_keys(path))
+            found.update((key.id, key.secret) for key in read_structure_keys(path))
     return Keyring(structures=found)
 
 

@@ -82,7 +82,7 @@ def take_survey(config: Config, paths: Sequence[LogicalPath], *, engine: Engine)
         ungrouped=tuple(ungrouped),
         ungrouped_left_out=rules.ungrouped == "report",
         several=several,
-        left_out=tuple(one for one in plan.left_out if one.reason in _PASSED_OVER),
+        left_out=tuple(skip for skip in plan.left_out if skip.reason in _PASSED_OVER),
         not_taken=tuple(one for one in plan.left_out if one.reason not in {NO_GROUP, *_PASSED_OVER}),
         excluded_folders=_excluded_folders(config.exclude),
         failures=tuple(failures),
@@ -94,9 +94,9 @@ def _users(plan: Plan) -> dict[str, set[str]]:
     users: dict[str, set[str]] = {}
     for unit in plan.units:
         users.setdefault(unit.partition.name, set()).update(unit.users)
-    for one in plan.left_out:
-        path = LogicalPath.parse(one.path)
-        if one.reason == NO_GROUP and path.partition is not None and path.user is not None:
+    for skip in plan.left_out:
+        path = LogicalPath.parse(skip.path)
+        if skip.reason == NO_GROUP and path.partition is not None and path.user is not None:
             users.setdefault(path.partition, set()).add(path.user)
     return users
 

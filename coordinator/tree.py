@@ -68,7 +68,7 @@ def grow_tree(place: Path, config: Config, engine: Engine, longest: int) -> Tree
         plan, failures = make_plan(config, RunId(""), Request(), catalog, engine, workers=1)
     if failures and not plan.units:
         raise failures[0].error
-    failed = {one.what for one in failures}
+    failed = {failure.what for failure in failures}
     leaves = {leaf: path for leaf, path in known.items() if leaf.partition("/")[0] in failed}
     for unit in plan.units:
         for user in unit.users:

@@ -47,7 +47,7 @@ def plan_undelete(
             grants=grants_for(access, target),
         ),
         messages=len(found.vanished),
-        size_bytes=sum(one.message.size for one in found.vanished),
+        size_bytes=sum(vanished.message.size for vanished in found.vanished),
     )
 
 
@@ -56,9 +56,9 @@ def _choices(
 ) -> tuple[Choice, ...]:
     """From each version the messages that it had last, the oldest version first."""
     by_version: dict[tuple[RunId, ArchiveId], dict[str, set[tuple[bytes, bytes]]]] = {}
-    for one in found.vanished:
-        folders = by_version.setdefault((one.last, one.archive), {})
-        folders.setdefault(one.folder, set()).add((one.message.base, one.message.digest))
+    for vanished in found.vanished:
+        folders = by_version.setdefault((vanished.last, vanished.archive), {})
+        folders.setdefault(vanished.folder, set()).add((vanished.message.base, vanished.message.digest))
     user = found.whose.user or ""
     return tuple(
         Choice(

@@ -31,12 +31,12 @@ class UndoPlan(Record, kw_only=True):
     @property
     def mailboxes(self) -> int:
         """How many mailboxes, or parts of some."""
-        return sum(len(one.undone) for one in self.tasks)
+        return sum(len(task.undone) for task in self.tasks)
 
     def is_done(self, journal: Journal) -> bool:
         """Whether all of the tasks is in the journal. If not, a host or a mailbox could not be reached: until
         that is taken back, too, an earlier restore of the same mail can't be."""
-        return all(one.choice.key in journal for task in self.tasks for one in task.undone)
+        return all(undone.choice.key in journal for task in self.tasks for undone in task.undone)
 
 
 def plan_undo(
@@ -67,12 +67,12 @@ def plan_undo(
             for one in task.choices
             if whose(one, task.target) in before.mailboxes
         )
-        for one in task.choices:
-            mailbox = whose(one, task.target)
+        for choice in task.choices:
+            mailbox = whose(choice, task.target)
             why = before.why_unkept(mailbox)
             # What was not told may be there in part, as the restore was ended in the middle of it.
-            if why or (mailbox not in before.mailboxes and one.key in done):
-                unknown.append(not_kept(str(_path(one)), why or "nothing is known of it"))
+            if why or (mailbox not in before.mailboxes and choice.key in done):
+                unknown.append(not_kept(str(_path(choice)), why or "nothing is known of it"))
         if undone:
             tasks.append(
                 UndoTask(
@@ -106,19 +106,21 @@ def run_undoing(
     rest = RestoreReport()
     for outcome in engine(run_undo, tasks, on_each):
         if outcome.report is not None:
-            for one in outcome.report.mailboxes:
-                journal.note(one)
+            for mailbox in outcome.report.mailboxes:
+                journal.note(mailbox)
             rest += outcome.report.rest
             continue
         error = outcome.failure()
-        skipped = (Skipped(str(_path(one.choice)), error.code, error.message) for one in outcome.task.undone)
+        skipped = (
+            Skipped(str(_path(undone.choice)), error.code, error.message) for undone in outcome.task.undone
+        )
         rest += RestoreReport(skipped=tuple(skipped))
     return journal.total + rest
 
 
-def _users(one: Undone) -> tuple[str, str]:
+def _users(undone: Undone) -> tuple[str, str]:
     """Of whom archives tell: whose mail was restored, and whose mailbox that has changed."""
-    return one.choice.user, one.choice.to_user
+    return undone.choice.user, undone.choice.to_user
 
 
 def _path(choice: Choice) -> LogicalPath:

@@ -28,7 +28,7 @@ def is_behind(staging: Path) -> bool:
 
 def _later_snapshot(staging: Path, newest: RunId | None) -> bool:
     """Whether a snapshot of the catalog tells of a later run."""
-    return any(newest is None or one.run > newest for one in snapshots(staging)[:1])
+    return any(newest is None or snapshot.run > newest for snapshot in snapshots(staging)[:1])
 
 
 def archives_and_excerpts(staging: Path) -> list[Path]:
@@ -50,7 +50,7 @@ def later_archives(staging: Path, newest: RunId | None) -> list[str]:
         for file in archives_and_excerpts(staging)
         if (run := RUN_ID.match(file.name)) and (newest is None or run[0] > newest)
     ]
-    orphans = {one for scope in read_purged(staging) for one in scope.orphans} if found else set()
+    orphans = {orphan for scope in read_purged(staging) for orphan in scope.orphans} if found else set()
     return [str(file.relative_to(staging)) for file in found if _is_archive(file, orphans)]
 
 

@@ -30,9 +30,9 @@ def unlocking(identity: Identity, vaults: Sequence[Path] = ()) -> Unlock:
 
     def unlock(slots: tuple[Slot, ...]) -> Keyring:
         nonlocal secrets
-        for one in slots:
-            if one.content not in known:  # of an archive that many tasks need
-                known[one.content] = _opened(one, identity)
+        for slot in slots:
+            if slot.content not in known:  # of an archive that many tasks need
+                known[slot.content] = _opened(slot, identity)
         found = NO_KEYS
         for one in slots:
             found = found.and_those(known[one.content])
@@ -57,8 +57,8 @@ class ReadSlots:
         be read now there are none: whoever reads it says so."""
         with closing(Places(holdings.places)) as places:
             for archive in holdings.locations.keys() - self._found:
-                for one in holdings.locations[archive]:
-                    with suppress(BackupError), closing(places.open(one)) as file:
+                for location in holdings.locations[archive]:
+                    with suppress(BackupError), closing(places.open(location)) as file:
                         keys = read_keys(file)
                         if archive in holdings.encrypted and not keys.wrapped:
                             continue  # in clear: it is none of this archive
@@ -89,7 +89,7 @@ def refuse_locked(several: Sequence[Holdings], slots: ReadSlots) -> None:
     another archive need not be opened."""
     for holdings in several:
         for archive, found in slots.of(holdings).items():
-            own = [one for one in found if one.archive == archive]
+            own = [slot for slot in found if slot.archive == archive]
             if any(one.content not in holdings.unlocked.contents for one in own):
                 names = sorted({wrap.name for one in own for wrap in one.wraps})
                 raise EncryptedError(

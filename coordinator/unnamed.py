@@ -54,9 +54,9 @@ class Unnaming:
 
     def entries(self, entries: Iterable[Skipped], run: str) -> tuple[Skipped, ...]:
         """What a run left out, or warned of."""
-        kept = [one for one in entries if not self.is_of(one.path, run)]
+        kept = [entry for entry in entries if not self.is_of(entry.path, run)]
         return tuple(
-            Skipped(self.text(one.path, run), one.reason, self.text(one.detail, run)) for one in kept
+            Skipped(self.text(skip.path, run), skip.reason, self.text(skip.detail, run)) for skip in kept
         )
 
     def text(self, text: str, run: str) -> str:
@@ -76,8 +76,8 @@ class Unnaming:
 
     def run_end(self, end: RunEnd) -> RunEnd:
         """How a run ended."""
-        scopes = tuple(self._scope(one, end.run) for one in end.scopes)
-        skipped = [(place, one) for place, one in end.skipped if not self.is_of(one.path, end.run)]
+        scopes = tuple(self._scope(scope, end.run) for scope in end.scopes)
+        skipped = [(place, skip) for place, skip in end.skipped if not self.is_of(skip.path, end.run)]
         paths, alarms = self.paths(end.paths, end.run), self.entries(end.alarms, end.run)
         left_out = self.entries(end.left_out, end.run)
         return replace(
@@ -85,7 +85,7 @@ class Unnaming:
             paths=paths,
             options=self.text(end.options, end.run),
             error=self.text(end.error, end.run),
-            units=tuple(replace(one, error=self.text(one.error, end.run)) for one in end.units),
+            units=tuple(replace(unit, error=self.text(unit.error, end.run)) for unit in end.units),
             failed=tuple((what, code, self.text(told, end.run)) for what, code, told in end.failed),
             left_out=left_out,
             alarms=alarms,

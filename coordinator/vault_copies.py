@@ -70,7 +70,11 @@ def copy_vault(staging: Path, destinations: Sequence[Destination]) -> tuple[Vaul
     if vault is None or key is None:
         return ()
     area = area_id(staging)
-    return tuple(_copied(one, staging, area, vault, key) for one in destinations if keeps_vault(one))
+    return tuple(
+        _copied(destination, staging, area, vault, key)
+        for destination in destinations
+        if keeps_vault(destination)
+    )
 
 
 def destroy_secrets(
@@ -85,8 +89,8 @@ def destroy_secrets(
         return ()
     with changing(directory, area_id(staging)):
         vault = left = vault_of(staging) or Vault()
-        for one in mailboxes:
-            left = left.without(one, now)
+        for mailbox in mailboxes:
+            left = left.without(mailbox, now)
         if left is not vault:
             write_vault(directory, area_id(staging), left, key)
     return VaultPlace(name=HERE, done=True), *copy_vault(staging, destinations), *_left(staging, destinations)
@@ -94,7 +98,7 @@ def destroy_secrets(
 
 def _left(staging: Path, destinations: Sequence[Destination]) -> Iterator[VaultPlace]:
     """Places that have, or had, a copy of the vault and that nobody can reach, as they are not configured."""
-    configured = {one.name for one in destinations if keeps_vault(one)}
+    configured = {destination.name for destination in destinations if keeps_vault(destination)}
     for note in sorted(own_directory(staging, "any").parent.glob(f"*/{_NOTE}")):
         if note.parent.name not in configured:
             told = (
@@ -119,19 +123,19 @@ def _copied(
 def _put(place: Place, area: str, vault: Vault, key: StructureKey) -> None:
     prefix = f"{VAULTS}/{area}."
     ours = []
-    for one in list(place.list(f"{VAULTS}/")):
-        is_whole = _is_of(place, one, vault, key)
+    for copy in list(place.list(f"{VAULTS}/")):
+        is_whole = _is_of(place, copy, vault, key)
         if is_whole:
-            ours.append(one)
-        elif is_whole is None and one.name.startswith(prefix):
-            place.remove(one.name, one.version)
+            ours.append(copy)
+        elif is_whole is None and copy.name.startswith(prefix):
+            place.remove(copy.name, copy.version)
     name = f"{prefix}{vault.number}{VAULT_ENDING}"
     if not any(one.name == name for one in ours):
         _refuse_locked(place, f"{prefix}0{VAULT_ENDING}", key)
         _put_file(place, name, vault, key)
-    for one in ours:
-        if one.name != name:
-            place.remove(one.name, one.version)
+    for our in ours:
+        if our.name != name:
+            place.remove(our.name, our.version)
     if left := [one.name for one in place.list(prefix) if one.name != name]:
         raise PlaceError(f"{place.name} still has an older vault of secrets: {left[0]}", place=place.name)
 
@@ -151,8 +155,8 @@ def _is_of(place: Place, copy: Copy, vault: Vault, key: StructureKey) -> bool | 
         return False  # of another staging area
     except DamagedError:
         return None
-    known = {one.id for one in vault.all} | set(vault.erased)
-    if not {one.id for one in found.all} <= known:
+    known = {secret.id for secret in vault.all} | set(vault.erased)
+    if not {mailbox_secret.id for mailbox_secret in found.all} <= known:
         raise PlaceError(
             f"{place.name} has a vault with secrets that this host does not have: put {copy.name} into the "
             "directory of keys first",
@@ -166,8 +170,8 @@ def _refuse_locked(place: Place, name: str, key: StructureKey) -> None:
     if place.stat(name) is None:
         _put_file(place, name, Vault(), key)
     try:
-        for one in list(place.list(name)):
-            place.remove(one.name, one.version)
+        for copy in list(place.list(name)):
+            place.remove(copy.name, copy.version)
     except PlaceError as error:
         raise PlaceError(
             f"a vault of secrets could never be removed from there again: {error.message}", place=place.name

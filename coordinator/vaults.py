@@ -35,10 +35,10 @@ def read_vault(directory: Path, area: str, keys: Keyring) -> Vault | None:
     found: Vault | None = None
     for path in vault_files(directory, area):
         try:
-            one = open_vault(path.read_bytes(), keys, path.name)
+            vault = open_vault(path.read_bytes(), keys, path.name)
         except OSError as error:
             raise AccessError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
-        found = one if found is None else found.joined(one)
+        found = vault if found is None else found.joined(vault)
     return found
 
 

@@ -39,22 +39,22 @@ class WantedVolume(Record, kw_only=True):
 
 def wanted_volumes(staging: Path) -> tuple[WantedVolume, ...]:
     """All that destinations of a staging area want, those that are wanted longest first."""
-    found = (_volume(name, one) for name, _, one in _wanted(staging))
-    return tuple(sorted((one for one in found if one is not None), key=lambda one: one.since))
+    found = (_volume(name, wish) for name, _, wish in _wanted(staging))
+    return tuple(sorted((volume for volume in found if volume is not None), key=lambda one: one.since))
 
 
 def ask_for_volumes(staging: Path, hooks: Hooks) -> list[HookFailure]:
     """Call the hook for what it was not called for yet; returns how it failed. Then it is called again by
     the next program that finds the volume missing."""
     failures = []
-    for name, inventory, one in list(_wanted(staging)) if HOOK in hooks else ():
-        volume = _volume(name, one)
-        if volume is None or one.asked:
+    for name, inventory, wish in list(_wanted(staging)) if HOOK in hooks else ():
+        volume = _volume(name, wish)
+        if volume is None or wish.asked:
             continue
-        failure = hooks.call(HOOK, {**asdict(volume), "since": one.since, "staging": str(staging)})
+        failure = hooks.call(HOOK, {**asdict(volume), "since": wish.since, "staging": str(staging)})
         if failure is None:
             with suppress(BackupError):  # then it is asked for twice
-                inventory.note_asked(one)
+                inventory.note_asked(wish)
         else:
             failures.append(failure)
     return failures
@@ -63,20 +63,20 @@ def ask_for_volumes(staging: Path, hooks: Hooks) -> list[HookFailure]:
 def _wanted(staging: Path) -> Iterator[tuple[str, Inventory, Wanted]]:
     for directory in sorted(destinations_directory(staging).glob("*")):
         inventory = Inventory(str(directory))
-        for one in inventory.wanted():
-            yield unquote(directory.name), inventory, one
+        for wish in inventory.wanted():
+            yield unquote(directory.name), inventory, wish
 
 
-def _volume(destination: str, one: Wanted) -> WantedVolume | None:
+def _volume(destination: str, wanted: Wanted) -> WantedVolume | None:
     with suppress(ValueError):
-        since = datetime.fromisoformat(one.since)
+        since = datetime.fromisoformat(wanted.since)
         if since.tzinfo is not None:
             return WantedVolume(
                 destination=destination,
-                pool=one.pool,
-                volume=one.volume,
-                label=one.label,
-                why=one.why,
+                pool=wanted.pool,
+                volume=wanted.volume,
+                label=wanted.label,
+                why=wanted.why,
                 since=since,
             )
     return None

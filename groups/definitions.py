@@ -23,7 +23,7 @@ class GroupDefinition(Record):
     expressions: tuple[Expression, ...]
 
     def matches(self, user: str) -> bool:
-        return any(one.matches(user) for one in self.expressions)
+        return any(expression.matches(user) for expression in self.expressions)
 
 
 def parse_definitions(text: str, source: str) -> tuple[GroupDefinition, ...]:

@@ -64,7 +64,9 @@ class Rewriting(Record):
         found = self._compiled.fullmatch(_encoded(text))
         if found is None:
             return None
-        return "".join(one if isinstance(one, str) else _decoded(found[one] or b"") for one in self._pieces)
+        return "".join(
+            piece if isinstance(piece, str) else _decoded(found[piece] or b"") for piece in self._pieces
+        )
 
 
 def compile_expression(expression: str) -> Expression:
@@ -115,7 +117,7 @@ def compile_wildcards(pattern: str) -> Expression:
     options.dot_nl = True
     wildcards = {b"*": b".*", b"?": b"."}
     pieces = re.split(rb"(\*+|\?)", _encoded(pattern))
-    translated = b"".join(wildcards.get(one[:1], re2.escape(one)) for one in pieces)
+    translated = b"".join(wildcards.get(piece[:1], re2.escape(piece)) for piece in pieces)
     return Expression(pattern, re2.compile(translated, options))
 
 

@@ -167,7 +167,7 @@ def _places(text: str) -> tuple[tuple[str, ...], str]:
     if len(parts) == 1:
         partition, user = _side(text)
         return ((partition,) if partition else ()), user
-    sides = [_side(one) for one in parts]
+    sides = [_side(part) for part in parts]
     if any(not partition for partition, _ in sides) or any(user for _, user in sides[:-1]):
         raise ConfigError(f"expected partitions, as in new1: | new2:, found {text!r}", value=text)
     return tuple(partition for partition, _ in sides), sides[-1][1]

@@ -48,13 +48,13 @@ class Erased:
 
     def reaches(self, run: str) -> bool:
         """Whether of something that a run has stored anything is erased."""
-        return any(run < one.before for one in self._mailboxes)
+        return any(run < mailbox.before for mailbox in self._mailboxes)
 
     def before(self, partition: str, user: str) -> str:
         """What runs before this one have stored of a mailbox is erased; empty: none of it is."""
         key = partition, user
         if key not in self._known:
-            found = (one.before for one in self._mailboxes if one.names(partition, user))
+            found = (mailbox.before for mailbox in self._mailboxes if mailbox.names(partition, user))
             self._known[key] = max(found, default="")
         return self._known[key]
 

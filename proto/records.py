@@ -609,7 +609,7 @@ class RestoreTaskReport(Record, kw_only=True):
 
     def total(self) -> RestoreReport:
         """All of it."""
-        return sum((one.report for one in self.mailboxes), self.rest)
+        return sum((mailbox.report for mailbox in self.mailboxes), self.rest)
 
 
 class Progress(NamedTuple):

@@ -148,9 +148,9 @@ def _departures(archives: mailhaul_restore.Archives) -> dict[tuple[str, str, str
     """The last run as of which a user is gone from a partition and a group, or from all ("")."""
     gone: dict[tuple[str, str, str], str] = {}
     for archive in archives.found.values():
-        for one in archive.departures(lambda _: None):
-            whose = archive.partition, one.user, "" if one.everywhere else archive.group
-            gone[whose] = max(gone.get(whose, ""), one.run)
+        for departure in archive.departures(lambda _: None):
+            whose = archive.partition, departure.user, "" if departure.everywhere else archive.group
+            gone[whose] = max(gone.get(whose, ""), departure.run)
     return gone
 
 

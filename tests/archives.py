@@ -233,7 +233,7 @@ def read_archive(reader: ArchiveReader) -> tuple[Found, list[str]]:
         return reader
 
     found: Found = {}
-    damage = [one.detail for one in reader.damage]
+    damage = [skip.detail for skip in reader.damage]
     data = Contents(only)
     for entry in reader.directory.mailboxes:
         try:
@@ -274,7 +274,7 @@ def terms_in(reader: ArchiveReader, entry: MailboxEntry, number: int) -> list[Te
 
 def metadata_of(reader: ArchiveReader, users: Collection[str]) -> Metadata:
     """All metadata of some mailboxes that are written in an archive."""
-    told = {one.home.number for one in reader.directory.mailboxes if one.user in users}
+    told = {mailbox.home.number for mailbox in reader.directory.mailboxes if mailbox.user in users}
     frames = {
         mailbox_position(place.number, number)
         for place in reader.directory.places
@@ -291,7 +291,10 @@ def place_of(reader: ArchiveReader, entry: MailboxEntry) -> MailboxPlace:
 
 def replaced(reader: ArchiveReader, place: MailboxPlace) -> ArchiveReader:
     """A reader that finds the frames of a mailbox there."""
-    places = tuple(place if one.number == place.number else one for one in reader.directory.places)
+    places = tuple(
+        place if mailbox_place.number == place.number else mailbox_place
+        for mailbox_place in reader.directory.places
+    )
     return ArchiveReader(reader.file, reader.header, replace(reader.directory, places=places))
 
 
@@ -315,9 +318,9 @@ class Frame(Record):
 def frames_of(data: bytes, kind: FrameType | None = None) -> list[Frame]:
     """The frames of an archive that is whole."""
     found = [
-        Frame(one.at, one.header, one.payload)
-        for one in scan(MemoryFile(data))
-        if isinstance(one, FoundFrame)
+        Frame(frame.at, frame.header, frame.payload)
+        for frame in scan(MemoryFile(data))
+        if isinstance(frame, FoundFrame)
     ]
     return [one for one in found if kind in (None, one.header.type)]
 

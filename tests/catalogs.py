@@ -129,8 +129,8 @@ def commit(
     """One whole run."""
     begin(catalog, day, *units)
     reports = [replace(report(one, stored), encrypted=encrypted) for one in units]
-    for one in reports:
-        catalog.commit_unit(one, sealed=START + timedelta(days=day, hours=1))
+    for unit_report in reports:
+        catalog.commit_unit(unit_report, sealed=START + timedelta(days=day, hours=1))
     catalog.end_run(run_id(day), START + timedelta(days=day, hours=2))
     return reports
 

@@ -40,7 +40,7 @@ def losses_of(
         return archive
 
     asked = LogicalPath.parse(path)
-    mailboxes = [one for one in kept_mailboxes(archive) if asked.selects_user(one.user)]
+    mailboxes = [mailbox for mailbox in kept_mailboxes(archive) if asked.selects_user(mailbox.user)]
     broken = {archive.header.archive: ()} if damaged else {}
     return find_losses(mailboxes, only, broken, Depth(path=asked, data=True), progress, archive.file.name)
 

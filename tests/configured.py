@@ -69,7 +69,7 @@ class Configured(Calm):
 
     def kill(self) -> None:
         """The program is killed while it writes archives; most often the run goes on, then comes another."""
-        before = {one["run"] for one in self.runs()}
+        before = {run["run"] for run in self.runs()}
         step = self.rng.randrange(1, 40)
         killed_at(step, [(os, "pwrite"), (os, "rename")], lambda: self._run("/"))
         begun = sorted({one["run"] for one in self.runs()} - before)

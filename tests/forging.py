@@ -29,7 +29,9 @@ class Piece(Record):
 
 def pieces_of(data: bytes) -> list[Piece]:
     """The frames of an archive that is whole."""
-    return [Piece(one.header, data[one.at + frames.HEADER_BYTES : one.end]) for one in frames_of(data)]
+    return [
+        Piece(frame.header, data[frame.at + frames.HEADER_BYTES : frame.end]) for frame in frames_of(data)
+    ]
 
 
 class Forger:
@@ -40,10 +42,10 @@ class Forger:
         self._data = data
         self._pieces = pieces_of(data)
         self._archive = self._pieces[0].header.archive
-        self._slots = [one.header.slot for one in self._pieces if one.header.slot]
+        self._slots = [piece.header.slot for piece in self._pieces if piece.header.slot]
         self._donors: dict[FrameType, list[Piece]] = {}
-        for one in donors:
-            self._donors.setdefault(one.header.type, []).append(one)
+        for donor in donors:
+            self._donors.setdefault(donor.header.type, []).append(donor)
         self._rng = rng
         self.ways: dict[str, Callable[[], bytes]] = {
             "bits": self._bits,
@@ -100,8 +102,8 @@ class Forger:
         too."""
         data, directory = b"", 0
         renumbered = self._rng.random() < 0.8
-        for number, one in enumerate(pieces):
-            header, stored = one.header, one.stored
+        for number, piece in enumerate(pieces):
+            header, stored = piece.header, piece.stored
             if header.type is FrameType.DIRECTORY:
                 directory = len(data)
             if footer and header.type is FrameType.FOOTER:
@@ -118,7 +120,7 @@ class Forger:
 
     def _any(self, pieces: Sequence[Piece]) -> int:
         """A frame, of any type as likely as of another."""
-        kind = self._rng.choice(sorted({one.header.type for one in pieces}))
+        kind = self._rng.choice(sorted({piece.header.type for piece in pieces}))
         return self._rng.choice([at for at, one in enumerate(pieces) if one.header.type is kind])
 
     def _payload(self, pieces: list[Piece]) -> None:
@@ -174,9 +176,10 @@ class Forger:
             whose = pieces[at].header
             by_place = self._rng.random() < 0.5
             pieces[:] = [
-                one
-                for one in pieces
-                if one.header.type is not whose.type or (by_place and one.header.position != whose.position)
+                piece
+                for piece in pieces
+                if piece.header.type is not whose.type
+                or (by_place and piece.header.position != whose.position)
             ]
         else:
             del pieces[at : at + self._rng.choice((1, 1, 1, 2, 5))]
@@ -191,7 +194,7 @@ class Forger:
         """A frame from elsewhere, most often of the same type and place."""
         at, rng = self._any(pieces), self._rng
         own = pieces[at].header
-        known = self._donors.get(own.type) or [one for found in self._donors.values() for one in found]
+        known = self._donors.get(own.type) or [piece for found in self._donors.values() for piece in found]
         alike = [one for one in known if one.header.position == own.position]
         donor = rng.choice(alike if alike and rng.random() < 0.7 else known)
         if rng.random() < 0.3:
@@ -206,7 +209,7 @@ class Forger:
     def _keys(self, pieces: list[Piece]) -> None:
         """Other keys: in one of the frames, or in all."""
         rng = self._rng
-        places = [at for at, one in enumerate(pieces) if one.header.type is FrameType.KEYS]
+        places = [at for at, piece in enumerate(pieces) if piece.header.type is FrameType.KEYS]
         known = slots.decode(pieces[places[-1]].stored).wrapped
         made = self._other_keys(known) if known else rng.choice(self._donors[FrameType.KEYS]).stored
         for at in places if rng.random() < 0.5 else [rng.choice(places)]:
@@ -226,7 +229,9 @@ class Forger:
         elif way == "salt":
             found[at] = replace(slot, salt=rng.randbytes(32))
         elif way == "cipher":
-            found[at] = replace(slot, cipher=rng.choice([one for one in Cipher if one is not slot.cipher]))
+            found[at] = replace(
+                slot, cipher=rng.choice([cipher for cipher in Cipher if cipher is not slot.cipher])
+            )
         elif way == "ids":
             other = rng.choice(known)
             found[at] = replace(slot, content=other.content, structure=rng.randbytes(16))
@@ -237,7 +242,7 @@ class Forger:
         elif way == "archive":
             found[at] = replace(slot, archive=rng.choice(known).archive)
         else:
-            with_keys = [one for one in self._donors.get(FrameType.KEYS, ()) if not one.header.flags]
+            with_keys = [piece for piece in self._donors.get(FrameType.KEYS, ()) if not piece.header.flags]
             return rng.choice(with_keys).stored
         return slots.encode(KeySlots(tuple(found)))
 
@@ -249,7 +254,7 @@ class Forger:
                 )(pieces)
 
     def _keys_or(self, pieces: list[Piece]) -> None:
-        if any(one.header.type is FrameType.KEYS for one in pieces):
+        if any(piece.header.type is FrameType.KEYS for piece in pieces):
             try:
                 self._keys(pieces)
             except (DamagedError, UnsupportedError):

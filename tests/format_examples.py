@@ -175,12 +175,12 @@ def _encrypted(document: str) -> Iterator[tuple[bytes, str]]:
     """An encrypted archive frame by frame, and what is sealed of it."""
     data = example_encrypted_archive(document)
     found = frames_of(data)
-    for one in found:
-        header = one.header
-        begin = one.at + frames.HEADER_BYTES
+    for frame in found:
+        header = frame.header
+        begin = frame.at + frames.HEADER_BYTES
         whose = f"slot {header.slot}" if header.slot else "in clear"
-        yield data[one.at : begin], f"frame {header.sequence} at {one.at}: {header.type.name}, {whose}"
-        yield data[begin : one.end], f"payload of frame {header.sequence}"
+        yield data[frame.at : begin], f"frame {header.sequence} at {frame.at}: {header.type.name}, {whose}"
+        yield data[begin : frame.end], f"payload of frame {header.sequence}"
     told = vectors(document)
     structure = structure_key(told["structure key"])
     keys = Keyring({structure.id: structure.secret}, {told["id of the content key"]: told["content key"]})
@@ -196,7 +196,7 @@ def _encrypted(document: str) -> Iterator[tuple[bytes, str]]:
 
 def renewed(document: str) -> str:
     """The document with the examples as the code writes them now."""
-    archive = "\n".join(f"{_titled(one)}\n" for one in frames_of(example_archive()))
+    archive = "\n".join(f"{_titled(frame)}\n" for frame in frames_of(example_archive()))
     document = _replaced(document, "an archive", r"### Frame .*?", archive)
     for codec in (Codec.LZ4, Codec.ZSTD):
         document = _replaced(document, codec.name, r"```hex\n.*?```\n", _block(_compressed(codec)) + "\n")

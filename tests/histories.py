@@ -163,7 +163,7 @@ class History:
     def note_purged(self) -> None:
         """What is purged now stays so, and what was purged before is so still: in a new catalog, too."""
         runs = self.runs()
-        there = {one["run"] for one in runs if not one["purged"]}
+        there = {run["run"] for run in runs if not run["purged"]}
         assert not there & self.purged, "a run that was purged has come back"
         self.purged |= {one["run"] for one in runs} - there
 

@@ -50,7 +50,7 @@ class Known(Mutable):
         return iter(self.files)
 
     def __getitem__(self, name: str) -> Remembered:
-        (found,) = [one for one in self.folders.values() if one.folder.name == name]
+        (found,) = [folder for folder in self.folders.values() if folder.folder.name == name]
         return found
 
 
@@ -75,7 +75,7 @@ def remembered(mailbox: MailboxReader, known: Known | None = None) -> Known:
             assert reader.mark == before.mark != b""
             names, listed = before.names, 0
         else:
-            names = [one.base for one in reader.messages()]
+            names = [message.base for message in reader.messages()]
             listed = len(names)
         seen = now.folders.get(reader.folder.path)
         now.folders[reader.folder.path] = Remembered(

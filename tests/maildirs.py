@@ -115,12 +115,12 @@ def read_mailbox(mailbox: MailboxReader) -> list[tuple[Folder, list[tuple[Listed
 def read_files(mailbox: MailboxReader) -> dict[bytes, bytes]:
     """The other files of a mailbox: content, or ``-> target``, by path; those of the home under ``../``."""
     found = {}
-    for one in mailbox.files():
-        path = b"../" + one.path if one.home else one.path
-        if one.target is not None:
-            found[path] = b"-> " + one.target
+    for listed_file in mailbox.files():
+        path = b"../" + listed_file.path if listed_file.home else listed_file.path
+        if listed_file.target is not None:
+            found[path] = b"-> " + listed_file.target
         else:
-            opened = mailbox.open_file(one)
+            opened = mailbox.open_file(listed_file)
             found[path] = opened.read(1 << 20)
             opened.close()
     return found
@@ -161,16 +161,16 @@ def copy_mailbox(reader: MailboxReader, writer: MailboxWriter) -> None:
             )
             into.add(stored, [content])
         into.finish()
-    for one in reader.files():
-        stat, content = reader.link_stat(one) if one.target is not None else None, b""
+    for listed_file in reader.files():
+        stat, content = reader.link_stat(listed_file) if listed_file.target is not None else None, b""
         if stat is None:
-            opened = reader.open_file(one)
+            opened = reader.open_file(listed_file)
             stat, content = opened.stat, opened.read(1 << 20)
             opened.close()
         kept = StoredFile(
-            one.path,
-            one.home,
-            one.target,
+            listed_file.path,
+            listed_file.home,
+            listed_file.target,
             stat.owner,
             stat.mtime_ns,
             len(content),

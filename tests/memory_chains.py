@@ -116,8 +116,8 @@ class Chain:
         """Commit what a run came to."""
         if report.archive is not None:
             self.archives[report.archive] = data
-            for one in report.mailboxes:
-                self.newest[one.user] = report.archive
+            for mailbox in report.mailboxes:
+                self.newest[mailbox.user] = report.archive
         for gone in report.departed:
             self.newest.pop(gone.user, None)
         self.moments.append(Moment(report, data, dict(self.newest)))
@@ -135,10 +135,10 @@ class Chain:
         mailboxes = {user: self.newest[user] for user in users if user in self.newest}
         return Parents(
             mailboxes=mailboxes,
-            locations={one: (Location("memory", one.hex()),) for one in self.archives},
+            locations={archive: (Location("memory", archive.hex()),) for archive in self.archives},
             lost={
-                one: Losses(self.lost.get(one, ()), self.lost_frames.get(one, ()))
-                for one in self.lost.keys() | self.lost_frames.keys()
+                archive_id: Losses(self.lost.get(archive_id, ()), self.lost_frames.get(archive_id, ()))
+                for archive_id in self.lost.keys() | self.lost_frames.keys()
             },
         )
 
@@ -163,7 +163,7 @@ class Chain:
         found: dict[bytes, Stored] = {}
         for folder in stored.mailbox.folders:
             messages = list(stored.messages(folder))
-            assert len({one.base for one in messages}) == len(messages)
+            assert len({message.base for message in messages}) == len(messages)
             found[folder.folder.path] = (
                 folder.folder,
                 {one.base: (replace(one, pieces=()), b"".join(contents.message(one))) for one in messages},
@@ -175,9 +175,9 @@ class Chain:
         stored = StoredMailbox(self.reader, self.moments[moment].newest[user], user)
         contents = Contents(self.reader)
         return {
-            (one.home, one.path): (
-                replace(one, pieces=()),
-                b"" if one.target is not None else b"".join(contents.message(one)),
+            (file.home, file.path): (
+                replace(file, pieces=()),
+                b"" if file.target is not None else b"".join(contents.message(file)),
             )
-            for one in stored.mailbox.files
+            for file in stored.mailbox.files
         }

@@ -105,7 +105,7 @@ class ScriptedImap:
         return self.folders.setdefault(user, {}).setdefault(name, self._new_folder())
 
     def contents(self, user: str, name: str = "INBOX") -> list[bytes]:
-        return [one.content for one in self.folder(user, name).messages]
+        return [message.content for message in self.folder(user, name).messages]
 
     def close(self) -> None:
         self._ended.set()
@@ -274,35 +274,37 @@ class _Connection:
     def _on_uid_search(self, *words: str) -> None:
         assert self._folder is not None
         first = int(words[-1].partition(":")[0])
-        uids = [one.uid for one in self._folder.messages if one.uid >= first]
+        uids = [message.uid for message in self._folder.messages if message.uid >= first]
         self._say("* SEARCH " + " ".join(map(str, uids)))
 
     def _on_uid_store(self, uid: str, _: str, flags: str) -> str:
         assert self._folder is not None
-        (one,) = [one for one in self._folder.messages if one.uid == int(uid)]
-        if refused := self._script.refuse(Given(one.content, (*one.flags, *flags.split()), one.date)):
+        (stored,) = [message for message in self._folder.messages if message.uid == int(uid)]
+        if refused := self._script.refuse(
+            Given(stored.content, (*stored.flags, *flags.split()), stored.date)
+        ):
             return f"NO {refused}"
-        one.flags = (*one.flags, *flags.split())
+        stored.flags = (*stored.flags, *flags.split())
         return ""
 
     def _on_uid_fetch(self, uids: str, wanted: str) -> None:
         assert self._folder is not None
         asked = set(map(int, uids.split(",")))
-        for number, one in enumerate(self._folder.messages, 1):
-            if one.uid not in asked:
+        for number, stored in enumerate(self._folder.messages, 1):
+            if stored.uid not in asked:
                 continue
-            parts = [f"UID {one.uid}"]
+            parts = [f"UID {stored.uid}"]
             content = b""
             if "RFC822.SIZE" in wanted:
-                parts.append(f"RFC822.SIZE {len(one.content)}")
+                parts.append(f"RFC822.SIZE {len(stored.content)}")
             if "FLAGS" in wanted:
-                parts.append(f"FLAGS ({' '.join(one.flags)})")
+                parts.append(f"FLAGS ({' '.join(stored.flags)})")
             if "INTERNALDATE" in wanted:
-                parts.append(f'INTERNALDATE "{one.date}"')
+                parts.append(f'INTERNALDATE "{stored.date}"')
             if "BODY.PEEK[]" in wanted:
                 begin = int(found[1]) if (found := re.search(r"<(\d+)\.(\d+)>", wanted)) else None
                 part = f"<{begin}>" if begin is not None else ""
-                content = one.content[begin or 0 :]
+                content = stored.content[begin or 0 :]
                 content = content[: int(found[2])] if found else content
                 parts.append(f"BODY[]{part} {{{len(content)}}}\r\n")
             end = b")\r\n"

@@ -81,7 +81,7 @@ class Erasable:
     @property
     def keys(self) -> Keyring:
         """What is left in the vault."""
-        secrets = {one.id: one.secret for one in self._secrets.values()}
+        secrets = {secret.id: secret.secret for secret in self._secrets.values()}
         return Keyring(secrets=secrets, erased=frozenset(self._erased))
 
 
@@ -93,8 +93,10 @@ def secret_of(partition: str, user: str) -> MailboxSecret:
 
 def erasable(*users: str, partition: str = "primary") -> Sealing:
     """What these mailboxes are encrypted with, each erasable."""
-    found = {(partition, one): secret_of(partition, one) for one in users}
-    return replace(SEALING, mailboxes=found, rewritable={one.id: one.secret for one in found.values()})
+    found = {(partition, user): secret_of(partition, user) for user in users}
+    return replace(
+        SEALING, mailboxes=found, rewritable={secret.id: secret.secret for secret in found.values()}
+    )
 
 
 OF_A_HOST = Keyring(structures={STRUCTURE.id: STRUCTURE.secret})

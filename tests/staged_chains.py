@@ -143,17 +143,17 @@ class StagedChain:
                 else:
                     writer.refer_mailbox(known.entry)
         told = {
-            one.archive: Referred(
-                archive=one.archive,
-                partition=one.partition,
-                group=one.group,
-                run=one.run,
-                shard=one.shard,
-                size_bytes=one.size_bytes,
+            record.archive: Referred(
+                archive=record.archive,
+                partition=record.partition,
+                group=record.group,
+                run=record.run,
+                shard=record.shard,
+                size_bytes=record.size_bytes,
             )
-            for one in catalog.archives()
+            for record in catalog.archives()
         }
-        totals = writer.finish(known=lambda one: told.get(one, Referred(archive=one)))
+        totals = writer.finish(known=lambda archive_id: told.get(archive_id, Referred(archive=archive_id)))
         sink.seal()
         self._newest.update(dict.fromkeys(mail, archive))
         return replace(
@@ -175,7 +175,7 @@ class StagedChain:
     ) -> None:
         """A folder in which nothing has changed is referred to."""
         uid = size_bytes = 0
-        before = {one.folder.name: one for one in known.mailbox.folders} if known else {}
+        before = {folder.folder.name: folder for folder in known.mailbox.folders} if known else {}
         for name, contents in folders.items():
             if name in before and self._state[user].get(name) == contents:
                 for pointer in before[name].frames:
@@ -195,7 +195,7 @@ class StagedChain:
         writer.end_mailbox(user, user.encode(), uid, size_bytes, ())
 
     def _holdings(self, catalog: Catalog) -> Holdings:
-        names = {one.archive: one.name for one in catalog.archives()}
+        names = {archive.archive: archive.name for archive in catalog.archives()}
         return staged(StagingArea(path=str(self.staging)), names)
 
     def read(self, run: RunId) -> State:
@@ -210,7 +210,7 @@ class StagedChain:
     def read_user(self, run: RunId, user: str) -> dict[str, tuple[bytes, ...]]:
         """One mailbox as it was stored in a run, whether or not that is kept as a moment."""
         with Catalog.open(self.staging) as catalog, opened_archives(self._holdings(catalog)) as archives:
-            (version,) = [one for one in catalog.histories(user=user) if one.run == run]
+            (version,) = [history for history in catalog.histories(user=user) if history.run == run]
             assert version.archive is not None
             return _mail(archives, version.archive, Contents(archives), user)
 

@@ -37,12 +37,18 @@ def stored_mailboxes(staging: Path) -> dict[str, StoredMailbox]:
                 mailbox = archive.mailbox(entry.home.number)
                 folders = tuple(
                     (
-                        replace(one.folder, directories=tuple(sorted(one.folder.directories, key=repr))),
-                        tuple(sorted((_bare(each) for each in messages_of(archive, entry, one)), key=repr)),
+                        replace(
+                            folder.folder, directories=tuple(sorted(folder.folder.directories, key=repr))
+                        ),
+                        tuple(
+                            sorted((_bare(each) for each in messages_of(archive, entry, folder)), key=repr)
+                        ),
                     )
-                    for one in mailbox.folders
+                    for folder in mailbox.folders
                 )
-                files = tuple(sorted((replace(one, pieces=()) for one in mailbox.files), key=repr))
+                files = tuple(
+                    sorted((replace(stored_file, pieces=()) for stored_file in mailbox.files), key=repr)
+                )
                 found[entry.user] = StoredMailbox(mailbox.place, folders, files, mailbox.skipped)
         finally:
             file.close()
@@ -81,14 +87,17 @@ def _facts(mailbox: StoredMailbox | None) -> dict[object, object]:
     facts: dict[object, object] = {"place": mailbox.place, "skipped": mailbox.skipped}
     names: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
     for folder, messages in mailbox.folders:
-        for one in messages:
-            names[one.link].append((folder.path, one.base))
+        for message in messages:
+            names[message.link].append((folder.path, message.base))
     for folder, messages in mailbox.folders:
         header = _NEXT_UID.sub(b"", folder.header)
         facts[folder.path] = replace(folder, directories=(), uidnext=0, header=header)
-        facts |= {(folder.path, one.kind, one.path): _lasting(one) for one in folder.directories}
+        facts |= {
+            (folder.path, directory.kind, directory.path): _lasting(directory)
+            for directory in folder.directories
+        }
         for one in messages:
             shared = sorted(names[one.link]) if one.link and len(names[one.link]) > 1 else ()
             facts[folder.path, one.place, one.base] = (replace(one, link=0), shared)
-    files = (one for one in mailbox.files if not one.path.startswith(b"dovecot-uidvalidity"))
-    return facts | {(one.home, one.path): one for one in files}
+    files = (file for file in mailbox.files if not file.path.startswith(b"dovecot-uidvalidity"))
+    return facts | {(stored_file.home, stored_file.path): stored_file for stored_file in files}

@@ -91,8 +91,8 @@ class Swept(Mutable):
     def states(self) -> list[dict[str, str]]:
         """Of each archive: its copies outside of the staging area, and their states."""
         return [
-            {f"{copy.place}:{copy.name.rpartition('/')[2]}": copy.state for copy in one.copies[1:]}
-            for one in self.records()
+            {f"{copy.place}:{copy.name.rpartition('/')[2]}": copy.state for copy in record.copies[1:]}
+            for record in self.records()
         ]
 
     def with_rules(self, **changes: object) -> Swept:
@@ -102,4 +102,4 @@ class Swept(Mutable):
 
 def places_of(record: ArchiveRecord, state: str) -> set[str]:
     """Where copies in this state are."""
-    return {one.place for one in record.copies if one.state == state}
+    return {copy.place for copy in record.copies if copy.state == state}

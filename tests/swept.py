@@ -33,17 +33,17 @@ def copy_out(staging: Path, *destinations: Destination) -> None:
             if not record.is_staged:
                 continue
             there = {copy.place for copy in record.copies}
-            for one in destinations:
-                if one.name in there:
+            for destination in destinations:
+                if destination.name in there:
                     continue
-                with closing(open_destination(one)) as place:
+                with closing(open_destination(destination)) as place:
                     with closing(open_local(str(staging / record.name))) as file:
                         copy = place.put(record.name, file)
                     place.commit()
                 catalog.put_copy(
                     record.archive,
                     CopyRecord(
-                        place=one.name,
+                        place=destination.name,
                         name=copy.name,
                         version=copy.version,
                         generation=record.generation,

@@ -59,7 +59,7 @@ class Arrivals:
     def _take(self, frame: StoredRows, keys: array[int], lettered: frozenset[str]) -> None:
         rows = frame.by_columns()
         names, dates = rows.names, rows.contents.date
-        seen = compress(dates, ["S" in one for one in names.flags])
+        seen = compress(dates, ["S" in flag for flag in names.flags])
         self._frames.append(frame)
         keys.extend(_keys(rows))
         self._dates.extend(dates)

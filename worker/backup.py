@@ -177,14 +177,14 @@ class _UnitBackup:
             archive=None,
             name="",
             mailboxes=mailboxes,
-            skipped=(*unopened, *(one for skipped in self._skipped.values() for one in skipped)),
+            skipped=(*unopened, *(skip for skipped in self._skipped.values() for skip in skipped)),
             unopened=unopened,
             departed=unit.departed,
             carried=unit.carried,
             losses=tuple(self._losses),
-            messages=sum(one.stored for one in mailboxes),
+            messages=sum(mailbox.stored for mailbox in mailboxes),
             read=self._read,
-            size_bytes=sum(one.size_bytes for one in mailboxes),
+            size_bytes=sum(summary.size_bytes for summary in mailboxes),
             new_bytes=0,
             archive_bytes=0,
             seconds=0.0,
@@ -247,15 +247,15 @@ class _UnitBackup:
     def _take_up(self, account: Account) -> None:
         """Count what an earlier attempt completed as done."""
         self.to_write = True
-        for one in account.mailboxes:
-            self._mailboxes[one.user] = one
-            self._skipped[one.user] = account.skipped_of.get(one.user, ())
-        self._messages = sum(one.stored for one in self._mailboxes.values())
-        self._size_bytes = sum(one.size_bytes for one in self._mailboxes.values())
+        for mailbox in account.mailboxes:
+            self._mailboxes[mailbox.user] = mailbox
+            self._skipped[mailbox.user] = account.skipped_of.get(mailbox.user, ())
+        self._messages = sum(summary.stored for summary in self._mailboxes.values())
+        self._size_bytes = sum(mailbox_summary.size_bytes for mailbox_summary in self._mailboxes.values())
         self._send("", self._messages, self._size_bytes)
 
     def _told_unopened(self) -> tuple[Skipped, ...]:
-        return tuple(one for user, one in self._unopened.items() if user not in self._mailboxes)
+        return tuple(skip for user, skip in self._unopened.items() if user not in self._mailboxes)
 
     def _tell(self, user: str, late: LateMailbox) -> None:
         """Now and then tell how far it is, in the middle of a mailbox."""

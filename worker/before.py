@@ -122,8 +122,8 @@ def keep(
             parents=parents,
             sealing=before.area.sealing,
         )
-    stored = {one.user for one in report.mailboxes}
-    why = {LogicalPath.parse(one.path).user: one.detail for one in report.unopened}
+    stored = {mailbox.user for mailbox in report.mailboxes}
+    why = {LogicalPath.parse(skip.path).user: skip.detail for skip in report.unopened}
     return {user: why.get(user, _UNREAD) for user in there if user not in stored}
 
 
@@ -146,8 +146,8 @@ def _kept_earlier(before: Before, host: str, grant: bytes) -> set[str] | None:
 
 def users_in(archive: ArchiveReader) -> dict[str, bool]:
     """The users of whom an archive of before tells, and whether they had a mailbox. Raises DamagedError."""
-    there = {one.user: True for one in archive.directory.mailboxes}
-    return {**{one.user: False for one in archive.departures()}, **there}
+    there = {mailbox.user: True for mailbox in archive.directory.mailboxes}
+    return {**{departure.user: False for departure in archive.departures()}, **there}
 
 
 def kept_or_told(before: Before, attempt: int, load: LoadLimits) -> Mapping[str, str]:

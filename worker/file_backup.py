@@ -56,7 +56,7 @@ class FileBackup:
     @cached_property
     def _before(self) -> dict[Key, StoredFile]:
         files = self._known.mailbox.files if self._known is not None else ()
-        return {(one.home, one.path): one for one in files}
+        return {(file.home, file.path): file for file in files}
 
     def are_as_stored(self) -> bool:
         """Whether the mark tells that nothing has changed in any of them."""
@@ -85,8 +85,12 @@ class FileBackup:
 
     def take_over(self, wanted: Callable[[StoredFile], bool] = lambda _file: True) -> None:
         """Take those along, as they were stored last, that are not there. Nobody looked at them now."""
-        there = {(one.home, one.path) for one in self.stored}
-        missing = [one for key, one in self._before.items() if key not in there and wanted(one)]
+        there = {(file.home, file.path) for file in self.stored}
+        missing = [
+            stored_file
+            for key, stored_file in self._before.items()
+            if key not in there and wanted(stored_file)
+        ]
         if missing:
             self._are_as_before = False
             self.stored += missing
@@ -153,17 +157,17 @@ def _file(
 def _facts(files: Iterable[StoredFile]) -> dict[Key, tuple[object, ...]]:
     """All about files but where they are stored."""
     return {
-        (one.home, one.path): (
-            one.target,
-            one.owner,
-            clamped(one.mtime_ns),
-            one.size,
-            one.digest,
-            one.attributes,
+        (file.home, file.path): (
+            file.target,
+            file.owner,
+            clamped(file.mtime_ns),
+            file.size,
+            file.digest,
+            file.attributes,
         )
-        for one in files
+        for file in files
     }
 
 
 def _places(files: Iterable[StoredFile]) -> dict[Key, tuple[Piece, ...]]:
-    return {(one.home, one.path): one.pieces for one in files}
+    return {(file.home, file.path): file.pieces for file in files}

@@ -153,7 +153,7 @@ class FolderBackup:
             self._anew += step.count
         else:
             self._held.append(step)
-            if sum(one.count for one in self._held) > _MOST_HELD:
+            if sum(same_rows.count for same_rows in self._held) > _MOST_HELD:
                 self._let_go()
 
     def _joined(self, rows: list[tuple[Listed, int]]) -> list[tuple[Listed, int]]:
@@ -163,8 +163,8 @@ class FolderBackup:
         return rows
 
     def _let_go(self) -> None:
-        for one in self._held:
-            self._keep(one)
+        for rows in self._held:
+            self._keep(rows)
         self._held.clear()
 
     def _keep(self, step: SameRows) -> None:

@@ -68,4 +68,4 @@ def _has_folder(store: MailStore, path: LogicalPath) -> bool:
         return selection.judge(partition, group, user, folder) is Verdict.TAKEN
 
     with store.open_mailbox(user, wanted=wanted) as mailbox:
-        return any(wanted(one.folder.name) for one in mailbox.folders())
+        return any(wanted(reader.folder.name) for reader in mailbox.folders())

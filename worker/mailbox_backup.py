@@ -109,8 +109,8 @@ class MailboxBackup:
             self._take_over(self._unseen())
             self._files.take_over()
         self._end_pursuit()
-        for one in self._mailbox.skipped():
-            self._skip(f"{self._path}/{one.path}", one.reason, one.detail)
+        for skip in self._mailbox.skipped():
+            self._skip(f"{self._path}/{skip.path}", skip.reason, skip.detail)
         return self._end()
 
     def _is_all_as_stored(self, known: KnownVersion) -> bool:
@@ -131,7 +131,7 @@ class MailboxBackup:
 
     def _refuse_unreadable(self) -> None:
         """Raise StoreError if there are folders and none of them can be read."""
-        refused = [one for one in self._mailbox.skipped() if one.reason in _REFUSED]
+        refused = [skip for skip in self._mailbox.skipped() if skip.reason in _REFUSED]
         if refused and not self._entered:
             first = refused[0]
             raise StoreError(f"none of its folders can be read; {first.path}: {first.detail or first.reason}")
@@ -160,9 +160,9 @@ class MailboxBackup:
             ).run()
         if stored is None or (not comes_again and folder.folder != stored.folder):
             self._tally.differs = True
-        for one in folder.folder.directories if not comes_again else ():
-            if clamped(one.mtime_ns) != one.mtime_ns:
-                self._skip(f"{self._path}/{printable(one.path)}", "date", BEYOND)
+        for directory in folder.folder.directories if not comes_again else ():
+            if clamped(directory.mtime_ns) != directory.mtime_ns:
+                self._skip(f"{self._path}/{printable(directory.path)}", "date", BEYOND)
 
     def _stored(self, folder: FolderReader) -> KnownMessages | None:
         """The folder as it was stored, under this path or another one."""
@@ -189,34 +189,38 @@ class MailboxBackup:
 
     def _take_over_what_is_not_asked_for(self) -> None:
         unseen = list(self._unseen())
-        known = {one.folder.name for one in unseen}
+        known = {messages.folder.name for messages in unseen}
         for name in self._mailbox.passed_over():
             where = str(replace(self._path, folder=name))
             if self._approach.judge(name) is Verdict.EXCLUDED:
                 self._skip(where, "excluded")
             elif name not in known:
                 self._skip(where, NOT_ASKED)
-        self._take_over(one for one in unseen if self._approach.judge(one.folder.name) is Verdict.PASSED_OVER)
+        self._take_over(
+            known_messages
+            for known_messages in unseen
+            if self._approach.judge(known_messages.folder.name) is Verdict.PASSED_OVER
+        )
 
     def _take_over(self, folders: Iterable[KnownMessages]) -> None:
         """Folders as they were stored, but for those in whose place there is another one now."""
-        for one in folders if self._approach.reliance.refer else ():
-            if one.folder.path in self._marks:
+        for folder in folders if self._approach.reliance.refer else ():
+            if folder.folder.path in self._marks:
                 continue
-            if not one.whole:
+            if not folder.whole:
                 raise DamagedError(
                     "the messages of a folder are lost that is not looked at", reason="metadata"
                 )
-            self._marks[one.folder.path] = b""
-            self._keep_folder(one)
-            self._late.end_folder(one.folder, one.mark)
+            self._marks[folder.folder.path] = b""
+            self._keep_folder(folder)
+            self._late.end_folder(folder.folder, folder.mark)
 
     def _unseen(self) -> Iterator[KnownMessages]:
         """The stored folders that the mailbox has not shown, nor under another path."""
         if self._known is not None:
-            for path, one in self._known.folders.items():
+            for path, messages in self._known.folders.items():
                 if path not in self._tallies:
-                    yield one
+                    yield messages
 
     def _end_pursuit(self) -> None:
         """Report the messages that were listed, and could not be read for being gone."""
@@ -231,7 +235,7 @@ class MailboxBackup:
         """Stored folders that are there but could not be entered, or lie below a directory that could not:
         the mailbox says so."""
         refused = self._refused()
-        return [one for one in self._unseen() if _is_in(one.folder.path, refused)]
+        return [messages for messages in self._unseen() if _is_in(messages.folder.path, refused)]
 
     def _is_unreadable(self, file: StoredFile) -> bool:
         """Whether a stored file lies in a directory that could not be entered."""
@@ -239,26 +243,26 @@ class MailboxBackup:
         return _is_in(path, self._refused())
 
     def _refused(self) -> frozenset[str]:
-        return frozenset(one.path for one in self._mailbox.skipped() if one.reason in _REFUSED)
+        return frozenset(skip.path for skip in self._mailbox.skipped() if skip.reason in _REFUSED)
 
     def _is_not_asked_for(self, file: StoredFile) -> bool:
         """Whether a file lies in a stored folder that nobody asked for."""
         above = file.path.rpartition(b"/")[0]
-        for path, one in self._known.folders.items() if self._known is not None else ():
+        for path, messages in self._known.folders.items() if self._known is not None else ():
             prefix = path + b"/" if path else b""
             if not file.home and above in (path, prefix + b"cur", prefix + b"new"):
-                return self._approach.judge(one.folder.name) is Verdict.PASSED_OVER
+                return self._approach.judge(messages.folder.name) is Verdict.PASSED_OVER
         return False
 
     # The end
 
     def _end(self) -> MailboxOutcome:
         known, tally = self._known, self._tally
-        vanished = sum(one.vanished for one in self._tallies.values())
-        for one in self._unseen():
+        vanished = sum(known_tally.vanished for known_tally in self._tallies.values())
+        for messages in self._unseen():
             tally.differs = True
-            if self._approach.judge(one.folder.name) is not Verdict.EXCLUDED:
-                vanished += one.count
+            if self._approach.judge(messages.folder.name) is not Verdict.EXCLUDED:
+                vanished += messages.count
         skipped = [*self._skipped, *tally.skipped, *self._files.skipped]
         changed = tally.differs or vanished > 0 or known is None or self._is_another(known, skipped)
         to_write = changed or tally.anew or self._files.anew
@@ -370,4 +374,4 @@ def _is_in(path: bytes, refused: frozenset[str]) -> bool:
 
 def _lasting(skipped: Iterable[Skipped]) -> list[Skipped]:
     """What a mailbox could not give, whatever was asked for."""
-    return sorted((one for one in skipped if one.reason != NOT_ASKED), key=str)
+    return sorted((skip for skip in skipped if skip.reason != NOT_ASKED), key=str)

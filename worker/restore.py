@@ -78,7 +78,7 @@ def restore(
     for choice in choices:
         try:
             stored = StoredMailbox(archives, choice.archive, choice.user)
-            layout = [one.folder for one in stored.mailbox.folders]
+            layout = [folder.folder for folder in stored.mailbox.folders]
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
                 work.mailbox(_Source(stored, _whose(choice)), choice, writer)
         except TargetFullError:
@@ -146,7 +146,7 @@ class _Narrowing:
         self._everything = not only or str(source.whose) in only
         self._folders: set[str | None] = set()
         if not self._everything:
-            names = [one.folder.name for one in source.stored.mailbox.folders]
+            names = [folder.folder.name for folder in source.stored.mailbox.folders]
             for path in only:
                 with suppress(UsageError):  # a file, whose path is none of a message or folder
                     self._folders.add(LogicalPath.parse(path).resolve(names).folder)
@@ -215,11 +215,11 @@ class _Restore:
         self._restored -= outcome.refused
         self._bytes -= outcome.refused_bytes
         self.skipped.extend(
-            Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
+            Skipped(f"{source.whose}/{skip.path}", skip.reason, skip.detail) for skip in writer.skipped()
         )
         folders = self._counted(source, self._listed(source, writer), outcome.refused)
         # Before it is told that the mailbox is done: whoever goes on looks at it no more.
-        self._announce(choice, [one.folder for one in source.stored.mailbox.folders])
+        self._announce(choice, [folder.folder for folder in source.stored.mailbox.folders])
         report = RestoreReport(
             restored=self._restored,
             present=self._present,
@@ -230,7 +230,7 @@ class _Restore:
             linked=self._linked,
             skipped=tuple(self.skipped),
             damaged=tuple(self.damaged),
-            uids=tuple((str(source.whose), one) for one in outcome.uids),
+            uids=tuple((str(source.whose), uid) for uid in outcome.uids),
         )
         archive, path, reach = choice.key
         done = RestoredMailbox(
@@ -288,14 +288,16 @@ class _Restore:
 
     def _put_back(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox
-        path = choice.path.resolve([one.folder.name for one in mailbox.folders])
+        path = choice.path.resolve([entry.folder.name for entry in mailbox.folders])
 
         def selected(message: Message) -> Message | None:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
             return message if chosen else None
 
         every = path.uid is None and path.name is None
-        chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
+        chosen = [
+            folder_entry for folder_entry in mailbox.folders if path.selects_folder(folder_entry.folder.name)
+        ]
         narrowing = _Narrowing(source, choice.only)
         for folder in filter(narrowing.takes_folder, chosen):
             wanted = narrowing.of_folder(folder.folder.name, _as_it_is if every else selected)
@@ -324,7 +326,7 @@ class _Restore:
         """Put back nothing but mail, as new messages in folders below another one."""
         folders = source.stored.mailbox.folders
         narrowing = _Narrowing(source, choice.only)
-        path = choice.path.resolve([one.folder.name for one in folders])
+        path = choice.path.resolve([entry.folder.name for entry in folders])
 
         def selected(message: Message) -> Message | None:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
@@ -353,7 +355,7 @@ class _Restore:
 
     def _rescue(self, source: _Source, rescues: Sequence[Rescue], writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox
-        folders = {one.folder.name: one for one in mailbox.folders}
+        folders = {entry.folder.name: entry for entry in mailbox.folders}
         for rescue in rescues:
 
             def rescued(

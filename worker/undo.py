@@ -165,7 +165,11 @@ class _Undo:
                 added.append((folder.folder.path, list(self._added(folder, restored, had))))
                 if name not in had.folders:
                     made.append(folder.folder.path)
-        files = [one for one in self._chosen_files(chosen) if (one.home, one.path) not in had.others]
+        files = [
+            chosen_file
+            for chosen_file in self._chosen_files(chosen)
+            if (chosen_file.home, chosen_file.path) not in had.others
+        ]
         made += self._put_back(had)
         if self._dry_run:
             self._removed = sum(len(messages) for _, messages in added)
@@ -193,7 +197,9 @@ class _Undo:
         self._flagged, self._moved, self._files = back.flagged, back.moved, back.files
         self._skipped += back.skipped
         return [
-            one.path for name, one in now.folders.items() if back.is_aside(name) and name not in had.folders
+            folder.path
+            for name, folder in now.folders.items()
+            if back.is_aside(name) and name not in had.folders
         ]
 
     def _had(self) -> _Had:
@@ -206,13 +212,13 @@ class _Undo:
                 bases.add(message.base)
                 if message.inode:
                     had.inodes.add(message.inode)
-        had.others = {(one.home, one.path) for one in self._before.mailbox.files}
+        had.others = {(file.home, file.path) for file in self._before.mailbox.files}
         return had
 
     def _chosen(self) -> Iterator[tuple[str, FolderEntry]]:
         """The folders that were restored, by the name that they got."""
         choice, folders = self._choice, self._restored.mailbox.folders
-        path = choice.path.resolve([one.folder.name for one in folders])
+        path = choice.path.resolve([entry.folder.name for entry in folders])
         for folder in folders:
             if path.selects_folder(folder.folder.name):
                 yield f"{choice.into}/{folder.folder.name}" if choice.into else folder.folder.name, folder
@@ -222,16 +228,16 @@ class _Undo:
         choice = self._choice
         if choice.state is not None or choice.extent is not Extent.ALL:
             return
-        path = choice.path.resolve([one.folder.name for one in self._restored.mailbox.folders])
-        for one in self._restored.messages(folder, path.uid):
-            if path.selects_message(one.uid, one.base, one.suffix, one.place):
-                yield one
+        path = choice.path.resolve([entry.folder.name for entry in self._restored.mailbox.folders])
+        for message in self._restored.messages(folder, path.uid):
+            if path.selects_message(message.uid, message.base, message.suffix, message.place):
+                yield message
 
     def _chosen_files(self, chosen: Mapping[str, FolderEntry]) -> Iterator[StoredFile]:
         if self._choice.into or self._choice.state:
             return
         whole = self._choice.path.folder is None
-        places = {one.folder.path for one in chosen.values()}
+        places = {entry.folder.path for entry in chosen.values()}
         for file in self._restored.mailbox.files:
             if whole or (not file.home and file.path.rpartition(b"/")[0] in places):
                 yield file
@@ -255,10 +261,10 @@ class _Undo:
     def _remove(self, mailbox: MailboxRemover, path: bytes, messages: Sequence[Listed]) -> None:
         gone = mailbox.remove_messages(path, messages) if messages else ()
         self._removed += len(gone)
-        names = {one.base for one in gone}
-        for one in messages:
-            if one.base not in names:
-                self._left(printable(path) or "INBOX", one)
+        names = {listed.base for listed in gone}
+        for message in messages:
+            if message.base not in names:
+                self._left(printable(path) or "INBOX", message)
 
     def _remove_file(self, mailbox: MailboxRemover, file: StoredFile) -> None:
         removed = mailbox.remove_file(self._as_restored(file))
@@ -273,7 +279,7 @@ class _Undo:
         if not any(self._renamed) or not names_users(file):
             return file
         content = b"".join(Contents(self._archives.data).message(file))
-        layout = [one.folder for one in self._restored.mailbox.folders]
+        layout = [folder.folder for folder in self._restored.mailbox.folders]
         written = with_new_names(file, content, self._renamed, layout)
         return replace(file, size=len(written), digest=blake3(written).digest(length=len(file.digest)))
 
@@ -287,7 +293,7 @@ class _Undo:
 def _is_untouched(message: Message, listed: Listed, folder: Folder) -> bool:
     """Whether a message has the flags that it was restored with; and its keywords, as far as the folder has
     letters for them."""
-    lettered = {one.lower() for one in folder.keywords}
+    lettered = {keyword.lower() for keyword in folder.keywords}
     wanted = {one.lower() for one in message.keywords}
     has = {one.lower() for one in listed.keywords}
     return message.flags == listed.flags and wanted & lettered <= has <= wanted

@@ -92,11 +92,11 @@ class UnitArchive:
             writer, packer, account = self._begin()
             self._begun = writer, packer
             if account is not None:
-                self.done = frozenset(one.user for one in account.mailboxes)
+                self.done = frozenset(mailbox.user for mailbox in account.mailboxes)
                 self._taken_up(account)
-            for one in self._unchanged:
-                if one.user not in self.done:
-                    self._keep(one, writer)
+            for unchanged in self._unchanged:
+                if unchanged.user not in self.done:
+                    self._keep(unchanged, writer)
             self._unchanged.clear()
         return self._begun
 
@@ -167,7 +167,9 @@ class UnitArchive:
             if found is None:
                 raise _gone(unchanged.user)
             entry = found[1]
-            if unchanged.marks is None and not any(self._tells_itself(one) for one, _ in entry.rows):
+            if unchanged.marks is None and not any(
+                self._tells_itself(archive_id) for archive_id, _ in entry.rows
+            ):
                 writer.refer_mailbox(entry)
             else:
                 self._write_again(unchanged, writer)
@@ -275,7 +277,7 @@ def _completed(unit: Unit, draft: Unfinished) -> Account:
     """What a draft tells of its mailboxes. Raises DamagedError if it is not one of this unit and no others
     than its users, or does not tell of all of them."""
     header, account = draft.archive.header, account_of(draft.archive, lambda _: draft.archive)
-    users = {one.user for one in account.mailboxes}
+    users = {mailbox.user for mailbox in account.mailboxes}
     fits = (header.archive, header.run, header.partition, header.group, header.shard) == (
         unit.archive,
         unit.run,

@@ -141,19 +141,19 @@ def _runs(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) -> N
     stores = json.dumps([[PARTITION, "maildir", "/srv/mail/{user}/Maildir", ["mail1", "mail2"]]])
     nothing, _, _ = encode_unplanned(Unplanned())
     names = list(users(shape))
-    for one in nights:
+    for night in nights:
         alarms = []
-        if one.number % 37 == 11:
-            scope, user = names[one.number * 131 % len(names)]
+        if night.number % 37 == 11:
+            scope, user = names[night.number * 131 % len(names)]
             path = f"/{PARTITION}/{group_name(scope)}/{user}"
             alarms = [[path, "mailbox-emptied", "it is empty, and had 4,711 messages"]]
-        error = "the mail store does not answer" if one.state == "failed" else ""
+        error = "the mail store does not answer" if night.state == "failed" else ""
         catalog.execute(
             "INSERT INTO runs (number, run, started, ended, state, paths, options, narrowed, mode, stores,"
             " error, alarms, unplanned) VALUES (?, ?, ?, ?, ?, '/', '', 0, '', ?, ?, ?, ?)",
             (
-                *(run_number(one.run), one.run, iso(one.started), one.ended and iso(one.ended)),
-                *(one.state, stores, error, json.dumps(alarms), nothing),
+                *(run_number(night.run), night.run, iso(night.started), night.ended and iso(night.ended)),
+                *(night.state, stores, error, json.dumps(alarms), nothing),
             ),
         )
 
@@ -176,23 +176,26 @@ def _units(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) -> 
         (scope, number // shape.groups % SHARDS) for number, (scope, _) in enumerate(users(shape), start=1)
     )
     number = 1
-    for one in nights:
+    for night in nights:
         catalog.execute(
-            "INSERT INTO nights VALUES (?, ?, ?, ?)", (one.number, run_number(one.run), number, one.share)
+            "INSERT INTO nights VALUES (?, ?, ?, ?)",
+            (night.number, run_number(night.run), number, night.share),
         )
         for scope in range(1, shape.groups + 1):
             for shard in range(SHARDS):
                 per_unit = mailboxes[scope, shard]
-                new = round(per_unit * one.share * 180_000 * rng.uniform(0.5, 1.6))
-                messages = per_unit * (2_000 + 3 * one.number)
-                failed = one.state == "failed" or (one.state in ("partial", "interrupted") and scope % 7 == 3)
+                new = round(per_unit * night.share * 180_000 * rng.uniform(0.5, 1.6))
+                messages = per_unit * (2_000 + 3 * night.number)
+                failed = night.state == "failed" or (
+                    night.state in ("partial", "interrupted") and scope % 7 == 3
+                )
                 catalog.execute(
                     "INSERT INTO units (number, run, scope, shard, state, attempts, error, mailboxes,"
                     " skipped, messages, read, added, vanished, size_bytes, new_bytes, archive_bytes,"
                     " seconds, cpu_seconds, peak_memory_bytes, ended)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        *(number, run_number(one.run), scope, shard),
+                        *(number, run_number(night.run), scope, shard),
                         *(
                             ("failed", 3, "the store does not answer", *[0] * 9, 0.0, 0.0, 0, None)
                             if failed
@@ -200,7 +203,7 @@ def _units(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) -> 
                                 *("sealed", 1, "", per_unit, 0, messages, new // 60_000),
                                 *(new // 62_000, new // 190_000, messages * 60_000, new, round(new * 0.42)),
                                 *(rng.uniform(20, 200), rng.uniform(10, 90), 60_000_000),
-                                iso(one.started + timedelta(seconds=rng.uniform(60, 2000))),
+                                iso(night.started + timedelta(seconds=rng.uniform(60, 2000))),
                             )
                         ),
                     ),
@@ -262,12 +265,12 @@ def _versions(catalog: files.Connection, shape: Shape) -> None:
 def _skipped(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) -> None:
     rng = random.Random("skipped")
     names = list(users(shape))
-    for one in nights:
-        many = 900 if one.number % 97 == 60 else rng.choice((0, 0, 0, 0, 1, 2, 12))
+    for night in nights:
+        many = 900 if night.number % 97 == 60 else rng.choice((0, 0, 0, 0, 1, 2, 12))
         sealed = [
             tuple(row)
             for row in catalog.execute(
-                "SELECT number, scope FROM units WHERE run = ? AND state = 'sealed'", (run_number(one.run),)
+                "SELECT number, scope FROM units WHERE run = ? AND state = 'sealed'", (run_number(night.run),)
             )
         ]
         for _ in range(many if sealed else 0):
@@ -286,7 +289,7 @@ def _skipped(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) -
 
 
 def _present(catalog: files.Connection, nights: Sequence[Night]) -> None:
-    whole = [one for one in nights if one.state == "done"]
+    whole = [night for night in nights if night.state == "done"]
     catalog.execute(
         "INSERT INTO present (scope, user, since, good, reason, detail) SELECT scope, user, ?1,"
         " iif(number % 9973 = 0, NULL, iif(number % 499 = 7, ?2, ?3)),"
@@ -303,8 +306,8 @@ def _service(staging: Path, shape: Shape, nights: Sequence[Night]) -> None:
     per_night = max(1, round(len(names) / 35))
     order = rng.sample(range(len(names)), len(names))
     with closing(opened(staging)) as service, files.transaction(service):
-        for number, one in enumerate(nights, start=1):
-            began = one.started + timedelta(hours=5)
+        for number, night in enumerate(nights, start=1):
+            began = night.started + timedelta(hours=5)
             failed = int(number % 23 == 0)
             service.execute(
                 "INSERT INTO drills (id, seed, started, ended, state, proven, failed, messages, size_bytes)"
@@ -325,7 +328,7 @@ def _service(staging: Path, shape: Shape, nights: Sequence[Night]) -> None:
                     (
                         *(PARTITION, group_name(scope), user, number, stamp(began)),
                         *(("failed", None) if at < failed else ("proven", stamp(began))),
-                        one.run,
+                        night.run,
                         *((json.dumps([[f"INBOX/{at}", "damaged", ""]]), 1) if at < failed else ("[]", 0)),
                     )
                     for at, (scope, user) in enumerate(taken)

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| restore of the last night from | archives | wall s | CPU s |")
     print("|---|---|---|---|")
     for name, staging in ((f"{options.nights} incremental runs", chain), ("one full run", fresh)):
-        wall = median(one.wall_seconds for one in seconds[staging])
+        wall = median(measured.wall_seconds for measured in seconds[staging])
         cpu = median(one.cpu_seconds for one in seconds[staging])
         print(f"| {name} | {archives[staging]} | {wall:.2f} | {cpu:.2f} |")
     pairs = zip(seconds[chain], seconds[fresh], strict=True)

@@ -69,8 +69,8 @@ class Speed:
 
     def seconds(self, mailboxes: Sequence[MailboxSize]) -> float:
         return (
-            sum(one.size_bytes for one in mailboxes) / self.bytes_per_second
-            + sum(one.messages for one in mailboxes) * self.message_seconds
+            sum(mailbox.size_bytes for mailbox in mailboxes) / self.bytes_per_second
+            + sum(size.messages for size in mailboxes) * self.message_seconds
             + len(mailboxes) * self.mailbox_seconds
         )
 
@@ -108,11 +108,11 @@ def guessed(error: float, chance: random.Random) -> Callable[[Sizes], Sizes]:
     def guess(sizes: Sizes) -> Sizes:
         return {
             user: replace(
-                one,
-                size_bytes=int(one.size_bytes * (wrong := chance.lognormvariate(0, error))),
-                messages=int(one.messages * wrong),
+                size,
+                size_bytes=int(size.size_bytes * (wrong := chance.lognormvariate(0, error))),
+                messages=int(size.messages * wrong),
             )
-            for user, one in sizes.items()
+            for user, size in sizes.items()
         }
 
     return guess
@@ -120,7 +120,7 @@ def guessed(error: float, chance: random.Random) -> Callable[[Sizes], Sizes]:
 
 def unknown(sizes: Sizes) -> Sizes:
     """Nobody has looked yet."""
-    return {user: replace(one, messages=-1, size_bytes=-1) for user, one in sizes.items()}
+    return {user: replace(size, messages=-1, size_bytes=-1) for user, size in sizes.items()}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -230,8 +230,8 @@ def _report(unit: Unit, hosts: Mapping[str, Host]) -> UnitReport:
         name=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
         mailboxes=summaries,
         skipped=(),
-        messages=sum(one.stored for one in summaries),
-        size_bytes=sum(one.size_bytes for one in summaries),
+        messages=sum(summary.stored for summary in summaries),
+        size_bytes=sum(mailbox_summary.size_bytes for mailbox_summary in summaries),
         new_bytes=0,
         archive_bytes=0,
         seconds=1.0,
@@ -241,7 +241,7 @@ def _report(unit: Unit, hosts: Mapping[str, Host]) -> UnitReport:
 
 def least_seconds(host: Host) -> float:
     """No plan can be quicker: all workers busy all the time, but nobody helps with one mailbox."""
-    each = [host.speed.seconds([one]) for one in host.mailboxes.values()]
+    each = [host.speed.seconds([mailbox]) for mailbox in host.mailboxes.values()]
     return max(sum(each) / WORKERS, *each)
 
 
@@ -288,7 +288,7 @@ def main() -> None:
     chance = random.Random(options.seed)
     hosts = make_hosts(options.hosts, chance)
     mailboxes = sum(len(host.mailboxes) for host in hosts)
-    size = sum(one.size_bytes for host in hosts for one in host.mailboxes.values())
+    size = sum(mailbox.size_bytes for host in hosts for mailbox in host.mailboxes.values())
     print(f"{len(hosts):,} hosts, {mailboxes:,} mailboxes, {size / 1e12:.1f} TB, {WORKERS} workers on each\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     ways = {

@@ -54,9 +54,9 @@ def _first(place: Path, store: Path, variant: str) -> dict[str, object]:
     make = (*PROGRAM, "keys", "recipient", "make", "ops", "--dir", str(place / "etc"), "--no-passphrase")
     subprocess.run(make, check=True, capture_output=True)
     partitions = "".join(
-        f'[[partition]]\nname = "{one.name}"\nformat = "maildir"\npath = "{one}/{{user}}/Maildir"\n'
-        for one in sorted(store.iterdir())
-        if one.is_dir()
+        f'[[partition]]\nname = "{path.name}"\nformat = "maildir"\npath = "{path}/{{user}}/Maildir"\n'
+        for path in sorted(store.iterdir())
+        if path.is_dir()
     )
     (place / "mailhaul.toml").write_text(
         f'[staging]\npath = "{place}/staging"\nkeys = "{place}/keys"\nsame_device = true\n{partitions}'
@@ -84,13 +84,13 @@ def _measured(place: Path) -> dict[str, object]:
                 size_bytes[found.header.type.name] += 72 + found.header.stored_bytes
                 frames[found.header.type.name] += 1
     cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
-    total = sum(os.path.getsize(one) for one in files)
+    total = sum(os.path.getsize(path) for path in files)
     return {"bytes": total, "CPU s": round(cpu, 1), "bytes of": dict(size_bytes), "frames": dict(frames)}
 
 
 def _new_mail(store: Path) -> None:
     """Each third mailbox gets one message that it alone has, and one that all of them have."""
-    for number, box in enumerate(sorted(one.parent for one in store.glob("*/*/Maildir/cur"))):
+    for number, box in enumerate(sorted(path.parent for path in store.glob("*/*/Maildir/cur"))):
         if number % _SHARE == 0:
             for name, body in (
                 (b"own", os.urandom(1500).hex().encode()),

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with _served(options.store) as server, _Clients(server, options.clients) as clients:
         time.sleep(2.0)
         phases = [_quiet(options.quiet_seconds)]
-        base = _p95([one for one in clients.take() if one.client == 0], phases[0])
+        base = _p95([seen for seen in clients.take() if seen.client == 0], phases[0])
         target = options.target or max(1, round(1000 * base * options.factor))
         print(f"{machine(Path(sys.executable))}; {options.clients} clients; target {target} ms", flush=True)
         for number in range(options.rounds):
@@ -138,7 +138,7 @@ class _Clients:
         self._told: Queue[Seen] = _FORK.Queue()
         self._ended = _FORK.Event()
         self._seen: list[Seen] = []
-        users = [f"{one.name}@{DOMAIN}" for one in sorted((server.place / "home" / DOMAIN).iterdir())]
+        users = [f"{path.name}@{DOMAIN}" for path in sorted((server.place / "home" / DOMAIN).iterdir())]
         self._processes = [
             _FORK.Process(
                 target=_use, args=(number, server.ports.imap, users, self._told, self._ended), daemon=True
@@ -147,16 +147,16 @@ class _Clients:
         ]
 
     def __enter__(self) -> _Clients:
-        for one in self._processes:
-            one.start()
+        for process in self._processes:
+            process.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self.take()
-        for one in self._processes:
-            one.join(5)
-            one.kill()
+        for process in self._processes:
+            process.join(5)
+            process.kill()
 
     def take(self) -> list[Seen]:
         """All sessions so far."""
@@ -252,13 +252,13 @@ def _backed_up(config: Path) -> dict[str, Any]:
 def _show(phases: Sequence[Phase], seen: Sequence[Seen], target: float) -> None:
     print("| governor | s | probe p50, p95 ms | p95 / target | users p50, p95 ms | backup MB/s | effort |")
     print("|---|---|---|---|---|---|---|")
-    for one in phases:
+    for phase in phases:
         probe, users = ([x for x in seen if (x.client == 0) == is_probe] for is_probe in (True, False))
-        speed = f"{one.size_bytes / one.seconds / 1e6:.0f}" if one.seconds else ""
-        level = "" if one.level is None else f"{one.level:.2f}"
+        speed = f"{phase.size_bytes / phase.seconds / 1e6:.0f}" if phase.seconds else ""
+        level = "" if phase.level is None else f"{phase.level:.2f}"
         print(
-            f"| {one.name} | {one.ended - one.began:.0f} | {_ms(probe, one)} | "
-            f"{_p95(probe, one) / target:.2f} | {_ms(users, one)} | {speed} | {level} |"
+            f"| {phase.name} | {phase.ended - phase.began:.0f} | {_ms(probe, phase)} | "
+            f"{_p95(probe, phase) / target:.2f} | {_ms(users, phase)} | {speed} | {level} |"
         )
     for name in (OFF, ON):
         of = [one for one in phases if one.name == name]

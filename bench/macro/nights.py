@@ -216,7 +216,7 @@ def _archive_tables(full: Counter[str], messages: int, nights: Sequence[Counter[
     metadata = full.total() - full["BLOCK"]
     each, search = metadata / messages, full["SEARCH"] / messages
     # Every folder of which something changed is told of in MESSAGES and SEARCH frames, and those alone.
-    shares = [one.total() / (one["BLOCK"] + one["MESSAGES"] + one["SEARCH"]) for one in nights]
+    shares = [night.total() / (night["BLOCK"] + night["MESSAGES"] + night["SEARCH"]) for night in nights]
     text = [target("metadata, bytes a message, without search terms", each - search, MOST_METADATA_BYTES)]
     if shares:
         limit = "archive of a 1 % night / (new data + messages of changed folders)"

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "rounds": options.rounds,
             "resident_bytes": memory,
             "peak_bytes": peak,
-            "pages": [asdict(one) for one in figures],
+            "pages": [asdict(figure) for figure in figures],
         }
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     slow = [one for one in figures if one.status != 200 or one.p95_ms > MOST_MILLISECONDS]
@@ -222,11 +222,11 @@ def _memory(pid: int, name: str) -> int:
 def _tell(figures: Sequence[Figures], memory: int, peak: int) -> None:
     print("| page | status | kB | median ms | p95 ms | processor ms |")
     print("|---|---|---|---|---|---|")
-    for one in figures:
-        late = " !" if one.p95_ms > MOST_MILLISECONDS else ""
+    for figure in figures:
+        late = " !" if figure.p95_ms > MOST_MILLISECONDS else ""
         print(
-            f"| {one.address} | {one.status} | {one.size_bytes / 1000:.0f} | {one.median_ms} |"
-            f" {one.p95_ms}{late} | {one.cpu_ms} |"
+            f"| {figure.address} | {figure.status} | {figure.size_bytes / 1000:.0f} | {figure.median_ms} |"
+            f" {figure.p95_ms}{late} | {figure.cpu_ms} |"
         )
     print(
         f"\nmemory of serve: {memory / 1e6:.0f} MB, at most {peak / 1e6:.0f} MB;"

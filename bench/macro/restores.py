@@ -115,17 +115,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(place: Path, program: programs.Program, store: stores.Store, repetition: int) -> dict[str, Step]:
-    everything, one = place / f"all-{repetition}", place / f"one-{repetition}"
+    everything, path = place / f"all-{repetition}", place / f"one-{repetition}"
     steps: dict[str, Step] = {}
-    for target_directory in (everything, one):
+    for target_directory in (everything, path):
         target_directory.mkdir()
     stores.warm(place / "repository" if (place / "repository").exists() else place / "staging")
     steps |= _written(program.restore(everything), place)
-    steps[MESSAGE] = Step.of(run(program.restore_message(one, store.sample), place / "output"))
+    steps[MESSAGE] = Step.of(run(program.restore_message(path, store.sample), place / "output"))
     if not repetition:
         for differing in (
             store.differences(program.restored(everything)),
-            store.differences(program.restored(one), store.sample.message),
+            store.differences(program.restored(path), store.sample.message),
         ):
             if differing:
                 raise SystemExit(f"{place.name}: {len(differing)} files differ, as {differing[0]}")

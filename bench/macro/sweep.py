@@ -278,7 +278,7 @@ def _message(bench: Bench) -> tuple[Step, int, int]:
         bench.config(config, staging, "one", bench.bucket(bucket, proxy.port) + _KEEP_NOTHING)
         command = bench.mailhaul(config, "restore", message, "--to", f"maildir:{place / 'restored'}")
         cost = Step.of(run(command, output))
-        reads = [one for one in proxy.seen if one.method == "GET" and "/primary/" in one.path]
+        reads = [seen for seen in proxy.seen if seen.method == "GET" and "/primary/" in seen.path]
     restored = [path for path in (place / "restored").rglob("*") if path.parent.name in ("cur", "new")]
     if [stores.digest(path) for path in restored] != [stores.digest(bench.store.root / sample.message)]:
         raise SystemExit(f"{message} did not come back as it was: {restored}")

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found[way, chunk].append(measure(way, chunk, size))
     for (way, chunk), figures in found.items():
         best = max(figures, key=lambda one: one.megabytes_per_second)
-        every = " ".join(f"{one.megabytes_per_second:,.0f}" for one in figures)
+        every = " ".join(f"{figure.megabytes_per_second:,.0f}" for figure in figures)
         print(
             f"| {way} | {chunk >> 10} KiB | {best.megabytes_per_second:,.0f} ({every}) "
             f"| {best.sender_cpu_per_gb:.2f} | {best.receiver_cpu_per_gb:.2f} |"

@@ -144,9 +144,9 @@ def _fill(port: int, number: int, count: int, size: int) -> tuple[int, int, int]
 def _head(place: Path) -> psutil.Process:
     """The child of ours that has the place in its command."""
     return next(
-        one
-        for one in psutil.Process(os.getpid()).children()
-        if any(str(place) in word for word in one.cmdline())
+        child
+        for child in psutil.Process(os.getpid()).children()
+        if any(str(place) in word for word in child.cmdline())
     )
 
 

@@ -158,7 +158,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for directory in given.directory or [Path("/dev/shm"), Path(tempfile.gettempdir())]:
         costs = [measure(directory, parts) for _ in range(given.rounds)]
-        speeds = [one.megabytes_per_second for one in costs]
+        speeds = [cost.megabytes_per_second for cost in costs]
         print(
             f"| {directory} | {statistics.median(speeds):,.0f} ({min(speeds):,.0f}, {max(speeds):,.0f}) "
             f"| {statistics.median(one.sender_cpu for one in costs):.2f} "

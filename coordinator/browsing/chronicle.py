@@ -149,29 +149,29 @@ class FolderHistory:
             return None
         if not told:
             return None
-        (one,) = told[:1]
-        here = one.name == folder
+        (difference,) = told[:1]
+        here = difference.name == folder
         return Entry(
             run=span.first,
             started=self._past.moments.get(span.first, span.version.started),
             last=span.last,
-            messages=one.messages if here else 0,
-            came=one.came if here else 0,
-            went=one.went if here else one.messages,
-            flags=one.flags if here else 0,
-            what=_what_of_folder(one, span.version) if here else f"renamed to {one.name}",
+            messages=difference.messages if here else 0,
+            came=difference.came if here else 0,
+            went=difference.went if here else difference.messages,
+            flags=difference.flags if here else 0,
+            what=_what_of_folder(difference, span.version) if here else f"renamed to {difference.name}",
         )
 
 
-def _what_of_folder(one: FolderDifference, version: Version) -> str:
+def _what_of_folder(difference: FolderDifference, version: Version) -> str:
     told = []
-    if one.state == "came":
-        told.append("not left out any more" if one.left_out else "new")
-    if one.state == "went":
-        gone = "left out of the backup" if one.left_out else "gone"
+    if difference.state == "came":
+        told.append("not left out any more" if difference.left_out else "new")
+    if difference.state == "went":
+        gone = "left out of the backup" if difference.left_out else "gone"
         told.append(f"gone: the mailbox has departed ({version.departed})" if version.departed else gone)
-    if one.renamed_from:
-        told.append(f"renamed from {one.renamed_from}")
-    if one.remade:
-        told.append(f"recreated: UIDVALIDITY {one.remade[0]}, now {one.remade[1]}")
+    if difference.renamed_from:
+        told.append(f"renamed from {difference.renamed_from}")
+    if difference.remade:
+        told.append(f"recreated: UIDVALIDITY {difference.remade[0]}, now {difference.remade[1]}")
     return "; ".join(told)

@@ -68,7 +68,7 @@ def folder_differences(
     """The folders that differ, of those that ``selects`` takes by a name that they have or had; by name.
     Raises DamagedError."""
     told = (_difference(before, after, pair) for pair in _pairs(before, after, selects))
-    return sorted((one for one in told if one is not None), key=lambda one: one.name)
+    return sorted((difference for difference in told if difference is not None), key=lambda one: one.name)
 
 
 def changed_messages(
@@ -92,7 +92,11 @@ def _pairs(
     """The folders of both, the same ones side by side: by name, else by the id that a renamed one keeps."""
     old = dict(before.folders) if before else {}
     new = after.folders if after else {}
-    lost = {one.folder.guid: name for name, one in old.items() if name not in new and one.folder.guid}
+    lost = {
+        folder_entry.folder.guid: name
+        for name, folder_entry in old.items()
+        if name not in new and folder_entry.folder.guid
+    }
     for name, entry in new.items():
         earlier = old.pop(name, None)
         if earlier is None and entry.folder.guid in lost:

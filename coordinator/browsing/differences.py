@@ -70,19 +70,19 @@ class Comparison:
     def mailboxes(self) -> Iterator[MailboxDifference]:
         """The mailboxes that differ, by partition and user."""
         for sides in self._sides:
-            one = self._whole(sides) if self._path.folder is None else None
-            if one is None:
-                one = self._by_folder(sides)
-            if one is not None:
-                yield one
+            difference = self._whole(sides) if self._path.folder is None else None
+            if difference is None:
+                difference = self._by_folder(sides)
+            if difference is not None:
+                yield difference
 
     def messages(self) -> Iterator[MessageDifference]:
         """Each message that differs."""
         for sides in self._sides:
             try:
                 before, after = self._opened(sides)
-                for one in changed_messages(before, after, self._selects(before, after)):
-                    yield _message(sides.whose, one)
+                for message in changed_messages(before, after, self._selects(before, after)):
+                    yield _message(sides.whose, message)
             except ErasedError:
                 continue
             except DamagedError as error:
@@ -116,9 +116,9 @@ class Comparison:
         return MailboxDifference(
             path=str(sides.whose),
             state="changed",
-            came=sum(one.came for one in folders),
-            went=sum(one.went for one in folders),
-            flags=sum(one.flags for one in folders),
+            came=sum(folder.came for folder in folders),
+            went=sum(difference.went for difference in folders),
+            flags=sum(folder_difference.flags for folder_difference in folders),
             folders=tuple(folders),
         )
 
@@ -126,8 +126,8 @@ class Comparison:
         if sides.before and sides.after and sides.before.archive == sides.after.archive:
             return None, None  # one archive tells of both
         before, after = (
-            None if one is None else MailboxFrames(self._archives, one.archive, one.user)
-            for one in (sides.before, sides.after)
+            None if version is None else MailboxFrames(self._archives, version.archive, version.user)
+            for version in (sides.before, sides.after)
         )
         return before, after
 
@@ -141,17 +141,17 @@ class Comparison:
 
 def _selected(backup: BackupSet, path: LogicalPath) -> dict[tuple[str, str], MailboxVersion]:
     try:
-        return {(one.partition, one.user): one for one in backup.select(path)}
+        return {(version.partition, version.user): version for version in backup.select(path)}
     except NotFoundError:
         return {}
 
 
-def _message(whose: LogicalPath, one: ChangedMessage) -> MessageDifference:
-    named = one.message.uid or one.message.base
+def _message(whose: LogicalPath, message: ChangedMessage) -> MessageDifference:
+    named = message.message.uid or message.message.base
     return MessageDifference(
-        path=message_path(whose.partition or "", whose.group or "", whose.user or "", one.folder, named),
-        change=one.change,
-        date=header_date(one.terms.date) or time_ns(one.message.date_ns),
-        sender=header_text(one.terms.sender),
-        subject=header_text(one.terms.subject),
+        path=message_path(whose.partition or "", whose.group or "", whose.user or "", message.folder, named),
+        change=message.change,
+        date=header_date(message.terms.date) or time_ns(message.message.date_ns),
+        sender=header_text(message.terms.sender),
+        subject=header_text(message.terms.subject),
     )

@@ -78,34 +78,36 @@ def partitions(backup: BackupSet) -> list[Heading]:
     """Every partition. Raises NotFoundError if the backup holds nothing at all."""
     held = backup.select(LogicalPath())
     return [
-        _heading(LogicalPath(name), (one for one in held if one.partition == name))
-        for name in sorted({one.partition for one in held})
+        _heading(LogicalPath(name), (version for version in held if version.partition == name))
+        for name in sorted({mailbox_version.partition for mailbox_version in held})
     ]
 
 
 def groups(backup: BackupSet, path: LogicalPath) -> list[Heading]:
     """Every group of a partition, the predefined one last. Raises NotFoundError."""
     backup.select(path)
-    names = {one.group for one in backup.versions if path.selects_partition(one.partition)} - {EVERYBODY}
+    names = {version.group for version in backup.versions if path.selects_partition(version.partition)} - {
+        EVERYBODY
+    }
     chosen = [LogicalPath(path.partition, name) for name in (*sorted(names), EVERYBODY)]
-    return [_heading(one, backup.select(one)) for one in chosen]
+    return [_heading(logical_path, backup.select(logical_path)) for logical_path in chosen]
 
 
 def users(backup: BackupSet, path: LogicalPath) -> list[tuple[str, MailboxVersion]]:
     """Every mailbox of a group with its path, by user. Raises NotFoundError."""
     found = sorted(backup.select(path), key=lambda one: (one.partition, one.user))
-    return [(str(LogicalPath(one.partition, path.group, one.user)), one) for one in found]
+    return [(str(LogicalPath(version.partition, path.group, version.user)), version) for version in found]
 
 
 def mailboxes_of(backup: BackupSet, path: LogicalPath, user: str) -> list[tuple[str, MailboxVersion]]:
     """Every mailbox of a user below a path, in each of its groups, with its path; a name without a domain
     stands for every user of that name. Raises NotFoundError."""
     newest: dict[str, MailboxVersion] = {}
-    for one in backup.matching(path):
-        if user in (one.user, one.user.rpartition("@")[0]):
-            place = str(LogicalPath(one.partition, one.group, one.user))
-            if place not in newest or newest[place].run < one.run:
-                newest[place] = one
+    for version in backup.matching(path):
+        if user in (version.user, version.user.rpartition("@")[0]):
+            place = str(LogicalPath(version.partition, version.group, version.user))
+            if place not in newest or newest[place].run < version.run:
+                newest[place] = version
     if not newest:
         near = hint(user, (one.user for one in backup.versions))
         raise NotFoundError(f"{path}: the backup holds no mailbox of {user!r}{near}", user=user)
@@ -117,8 +119,8 @@ def _heading(path: LogicalPath, versions: Iterable[MailboxVersion]) -> Heading:
     return Heading(
         path=str(path),
         users=len(versions),
-        messages=sum(one.stored for one in versions),
-        size_bytes=sum(one.size_bytes for one in versions),
+        messages=sum(version.stored for version in versions),
+        size_bytes=sum(mailbox_version.size_bytes for mailbox_version in versions),
     )
 
 
@@ -129,7 +131,7 @@ class StoredMailbox:
         """The mailbox that a path with a user leads to. Raises NotFoundError, DamagedError."""
         (self.version,) = backup.select(path)
         self._read = stored.StoredMailbox(archives, self.version.archive, self.version.user)
-        names = [one.folder.name for one in self._read.mailbox.folders]
+        names = [folder.folder.name for folder in self._read.mailbox.folders]
         self._branches = branches(names)
         self._contents = Contents(archives.data)
         self._shared: dict[bytes, frozenset[bytes]] = {}
@@ -142,7 +144,11 @@ class StoredMailbox:
     def folders(self) -> list[StoredFolder]:
         """The folders that the path selects, but for the one that it names; by name."""
         return sorted(
-            (self._folder(one) for one in self._read.mailbox.folders if self._is_below(one.folder.name)),
+            (
+                self._folder(folder)
+                for folder in self._read.mailbox.folders
+                if self._is_below(folder.folder.name)
+            ),
             key=lambda one: one.name,
         )
 
@@ -243,12 +249,14 @@ def no_such_folder(path: LogicalPath, mailbox: Mailbox) -> NotFoundError:
     """The error for a path to a folder that a version of a mailbox has not; it tells of one that was there
     and was left out."""
     whose = LogicalPath(path.partition, path.group, path.user)
-    near = hint(path.folder or "", (one.folder.name for one in mailbox.folders))
+    near = hint(path.folder or "", (folder.folder.name for folder in mailbox.folders))
     why = f"the mailbox has no such folder{near or f'; `mailhaul ls {whose}` lists what it has'}"
-    for one in mailbox.skipped:
-        left_out = LogicalPath.parse(one.path).folder if one.reason in _LEFT_OUT else None
+    for skip in mailbox.skipped:
+        left_out = LogicalPath.parse(skip.path).folder if skip.reason in _LEFT_OUT else None
         if left_out is not None and f"{path.folder}/".startswith(f"{left_out}/"):
-            why = f"{_LEFT_OUT[one.reason]} when this was stored" + (f" ({one.detail})" if one.detail else "")
+            why = f"{_LEFT_OUT[skip.reason]} when this was stored" + (
+                f" ({skip.detail})" if skip.detail else ""
+            )
     return NotFoundError(f"{path}: {why}", path=str(path))
 
 
@@ -268,4 +276,4 @@ def time_ns(nanoseconds: int) -> datetime | None:
 
 def flag_names(letters: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
     """The flags of a message by name, and its keywords."""
-    return (*(_FLAG_NAMES.get(one, one) for one in letters), *keywords)
+    return (*(_FLAG_NAMES.get(letter, letter) for letter in letters), *keywords)

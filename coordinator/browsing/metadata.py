@@ -26,11 +26,13 @@ class MailboxFrames(StoredMailbox):
     @cached_property
     def folders(self) -> dict[str, FolderEntry]:
         """The folders by name, in the order in which they are stored."""
-        return {one.folder.name: one for one in self.mailbox.folders}
+        return {folder.folder.name: folder for folder in self.mailbox.folders}
 
     @cached_property
     def _left_out(self) -> tuple[str, ...]:
-        named = (LogicalPath.parse(one.path).folder for one in self.mailbox.skipped if one.reason in LEFT_OUT)
+        named = (
+            LogicalPath.parse(skip.path).folder for skip in self.mailbox.skipped if skip.reason in LEFT_OUT
+        )
         return tuple(f"{one}/" for one in named if one is not None)
 
     def leaves_out(self, folder: str) -> bool:

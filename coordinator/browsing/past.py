@@ -41,7 +41,7 @@ def read_past(
         raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
     wanted: set[ArchiveId] | None = None
     if path.user is not None:  # of few archives among thousands
-        stored = {one.archive for one in versions if one.archive is not None}
+        stored = {version.archive for version in versions if version.archive is not None}
         wanted = stored.union(*catalog.references(stored).values())
     archives = holdings(catalog, area_at(staging), destinations, wanted=wanted)
     return Past(timelines=found, moments=moments, archives=archives)

@@ -156,14 +156,14 @@ class MailboxSearch:
         now = [one for one in self._hits.values() if one.last >= newest]
         bases = {lasting_key(one.message.uid, one.message.base) for one in now}
         digests = {one.message.digest for one in now}
-        for one in self.hits():
+        for hit in self.hits():
             if (
-                one.last < newest
-                and not (self._newest and self._newest.leaves_out(one.folder))
-                and lasting_key(one.message.uid, one.message.base) not in bases
-                and one.message.digest not in digests
+                hit.last < newest
+                and not (self._newest and self._newest.leaves_out(hit.folder))
+                and lasting_key(hit.message.uid, hit.message.base) not in bases
+                and hit.message.digest not in digests
             ):
-                yield one
+                yield hit
 
     def _search(self, folder: str, frame: StoredRows, first: RunId, last: RunId) -> list[bytes]:
         """Note what matches in a frame; returns by what these messages are known."""

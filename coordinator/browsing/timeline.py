@@ -41,7 +41,7 @@ class Timeline(Record, kw_only=True):
 
     def between(self, first: RunId, last: RunId) -> list[Span]:
         """The spans in which some moment from ``first`` to ``last`` lies, both included."""
-        return [one for one in self.spans if one.first <= last and one.last >= first]
+        return [span for span in self.spans if span.first <= last and span.last >= first]
 
 
 def timelines(
@@ -66,7 +66,7 @@ def _states(versions: Iterable[Version], group: str | None) -> Iterator[tuple[Ru
     for run, found in groupby(sorted(versions, key=lambda one: one.run), key=lambda one: one.run):
         for last in found:
             newest[last.group] = last
-        held = [one for one in newest.values() if not one.departed] or [last]
+        held = [version for version in newest.values() if not version.departed] or [last]
         best = max(held, key=lambda one: (one.run, one.group == group))
         if best is not told:
             yield run, best

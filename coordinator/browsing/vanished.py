@@ -128,22 +128,22 @@ class _Search:
             except DamagedError as error:
                 self._tell(folder, error)
 
-    def _note(self, one: Vanished) -> None:
+    def _note(self, vanished: Vanished) -> None:
         """Take a message down, unless it was changed later into one that was: that one counts."""
-        name, digest = lasting_key(one.message.uid, one.message.base), one.message.digest
-        digests = self._named.setdefault((one.folder, name), [])
-        if digest in digests or (digests and not self._is_beside(one, digests[-1])):
+        name, digest = lasting_key(vanished.message.uid, vanished.message.base), vanished.message.digest
+        digests = self._named.setdefault((vanished.folder, name), [])
+        if digest in digests or (digests and not self._is_beside(vanished, digests[-1])):
             return
         digests.append(digest)
-        self._found[one.folder, name, digest] = one
+        self._found[vanished.folder, name, digest] = vanished
 
-    def _is_beside(self, one: Vanished, digest: bytes) -> bool:
+    def _is_beside(self, vanished: Vanished, digest: bytes) -> bool:
         """Whether the version that has a message has another one of its name in the folder, with this digest,
         as far as that can be read."""
-        wanted = lasting_key(one.message.uid, one.message.base), digest
+        wanted = lasting_key(vanished.message.uid, vanished.message.base), digest
         try:
-            mailbox = MailboxFrames(self._archives, one.archive, self._whose.user or "")
-            folder = mailbox.folders.get(one.folder)
+            mailbox = MailboxFrames(self._archives, vanished.archive, self._whose.user or "")
+            folder = mailbox.folders.get(vanished.folder)
             return folder is not None and any(
                 (lasting_key(other.uid, other.base), other.digest) == wanted
                 for frame in mailbox.frames(folder)
@@ -171,14 +171,16 @@ class _Search:
                 of_name = [key for key in known.get(name, ()) if self._is_now(key, message.digest)]
                 here = filter(None, map(self._pop, (*of_name, *known.get(message.digest, ()))))
                 moved += [
-                    Moved(one.folder, folder, one.message, one.terms) for one in here if one.folder != folder
+                    Moved(vanished.folder, folder, vanished.message, vanished.terms)
+                    for vanished in here
+                    if vanished.folder != folder
                 ]
         return moved
 
     def _leave(self, folder: str, unreadable: FramePointer) -> None:
         """Take back what may be among messages that the mailbox has now and that can't be read."""
-        for key, one in list(self._found.items()):
-            uid = one.message.uid
+        for key, vanished in list(self._found.items()):
+            uid = vanished.message.uid
             if key[0] == folder and (not uid or unreadable.may_have(uid)):
                 self._pop(key)
 
@@ -198,16 +200,16 @@ class _Search:
         also under another name."""
         named: set[tuple[bytes, bytes]] = set()
         contents: dict[bytes, RunId] = {}
-        for (_, name, digest), one in self._found.items():
-            later = contents.setdefault(digest, one.last)
-            if (name, digest) not in named and later == one.last:
+        for (_, name, digest), vanished in self._found.items():
+            later = contents.setdefault(digest, vanished.last)
+            if (name, digest) not in named and later == vanished.last:
                 named.add((name, digest))
-                yield one
+                yield vanished
 
     def _is_now(self, key: _Key, digest: bytes) -> bool:
         """Whether a message may be what has its name now, with this digest: not if it was there beside it."""
-        one = self._found.get(key)
-        return one is not None and (digest == key[2] or not self._is_beside(one, digest))
+        vanished = self._found.get(key)
+        return vanished is not None and (digest == key[2] or not self._is_beside(vanished, digest))
 
     def _pop(self, key: _Key) -> Vanished | None:
         return self._found.pop(key, None)

@@ -193,7 +193,7 @@ def opened_view(
 def groups_of_mailbox(catalog: Catalog, partition: str, user: str) -> frozenset[str]:
     """The groups that a mailbox is in, which may be several, or the one that it was in last; none if nothing
     is known of it."""
-    newest = {one.group: one for one in catalog.history(partition, user)}
+    newest = {version.group: version for version in catalog.history(partition, user)}
     there = frozenset(one.group for one in newest.values() if not one.departed)
     last = max(newest.values(), key=lambda one: one.run, default=None)
     return there if there or last is None else frozenset((last.group,))

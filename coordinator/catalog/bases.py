@@ -45,10 +45,10 @@ def newest_base(staging: Path, keys: Keyring) -> Base | None:
     with translated(path):
         make_private(path.parent)
         there = [one for one in snapshots(staging) if own is None or one.run > own]
-        for one in sorted(there, key=lambda one: not (one.sealed and keys.structures)):
+        for snapshot in sorted(there, key=lambda one: not (one.sealed and keys.structures)):
             with suppress(DamagedError, UnsupportedError, NotFoundError, EncryptedError):
-                unpack(staging, one, path, keys)
-                return _base(path, str(one))
+                unpack(staging, snapshot, path, keys)
+                return _base(path, str(snapshot))
         if own is None:
             path.unlink(missing_ok=True)
             return None
@@ -64,7 +64,7 @@ def copies_known_to(base: Base) -> tuple[list[tuple[ArchiveId, CopyRecord]], lis
     """Where a catalog tells that archives lie outside of the staging area, and what there nobody needs."""
     with translated(base.path), closing(connect(base.path)) as database:
         known = CatalogReader(database, base.path)
-        copies = [(one.archive, copy) for one in known.archives() for copy in one.copies]
+        copies = [(archive.archive, copy) for archive in known.archives() for copy in archive.copies]
         return [pair for pair in copies if pair[1].place != STAGING], known.discarded()
 
 

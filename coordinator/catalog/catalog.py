@@ -224,7 +224,7 @@ class Catalog(CatalogReader):
             database.executemany(
                 "UPDATE units SET state = 'unchanged' WHERE state = 'sealed' AND number = ("
                 " SELECT unit FROM archives WHERE archive = ?)",
-                ((one,) for one in archives),
+                ((archive,) for archive in archives),
             )
 
     def renew_run(self, run: RunId, resumed: int) -> int:

@@ -86,7 +86,7 @@ def _unname_run(database: sqlite3.Connection, number: int, run: RunId, unnaming:
     alarms = journal.alarms_of(database, number)
     left = unnaming.entries(alarms, run)
     if left != alarms:
-        text = json.dumps([astuple(one) for one in left])
+        text = json.dumps([astuple(skip) for skip in left])
         database.execute("UPDATE runs SET alarms = ? WHERE number = ?", (text, number))
     for column, told in _texts_of(database, number, run, unnaming):
         database.execute(

@@ -56,7 +56,7 @@ def insert_run(
 
 def encode_stores(stores: Iterable[Partition]) -> str:
     """Where partitions lie, as text."""
-    return json.dumps([[one.name, one.format, one.path, list(one.hosts)] for one in stores])
+    return json.dumps([[store.name, store.format, store.path, list(store.hosts)] for store in stores])
 
 
 def stores(text: str) -> tuple[Partition, ...]:
@@ -72,7 +72,7 @@ def stores(text: str) -> tuple[Partition, ...]:
 
 def encode_unplanned(unplanned: Unplanned) -> tuple[str, int, int]:
     """What no unit of a run holds, as text; how much of it is a fault, how much was left out on purpose."""
-    faults = sum(one.reason not in NO_FAULT for one in unplanned.left_out)
+    faults = sum(skip.reason not in NO_FAULT for skip in unplanned.left_out)
     excluded = sum(one.reason in EXCLUDED for one in unplanned.left_out)
     return json.dumps(unplanned, default=asdict), faults, excluded
 
@@ -153,7 +153,7 @@ def known_run(database: sqlite3.Connection, run: RunId) -> int:
 def add_alarms(database: sqlite3.Connection, number: int, alarms: Iterable[Skipped]) -> None:
     """Add to the alarms of a run those that are not among them."""
     known = list(dict.fromkeys((*alarms_of(database, number), *alarms)))
-    text = json.dumps([astuple(one) for one in known])
+    text = json.dumps([astuple(skip) for skip in known])
     database.execute("UPDATE runs SET alarms = ? WHERE number = ?", (text, number))
 
 
@@ -161,7 +161,7 @@ def alarms_of(database: sqlite3.Connection, number: int) -> tuple[Skipped, ...]:
     """The alarms of a run."""
     row = database.execute("SELECT alarms FROM runs WHERE number = ?", (number,)).fetchone()
     try:
-        return () if row is None else tuple(Skipped(*map(str, one)) for one in json.loads(row[0]))
+        return () if row is None else tuple(Skipped(*map(str, load)) for load in json.loads(row[0]))
     except (TypeError, ValueError) as error:
         raise DamagedError(f"the catalog holds alarms that are none; {ADVICE}") from error
 
@@ -172,7 +172,7 @@ def encode_plan(unit: Unit) -> str:
         {
             "archive": unit.archive.hex(),
             "users": unit.users,
-            "departed": [astuple(one) for one in unit.departed],
+            "departed": [astuple(departed) for departed in unit.departed],
             "carried": [astuple(one) for one in unit.carried],
             "size_bytes": unit.size_bytes,
             "messages": unit.messages,

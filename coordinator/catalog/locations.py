@@ -159,7 +159,7 @@ def note_missing(database: sqlite3.Connection, number: int) -> None:
 
 def refuse_last(copies: Iterable[CopyRecord], archive: ArchiveId) -> None:
     """Raise UsageError unless another copy counts beside that in the staging area."""
-    if not any(one.place != STAGING and one.state == "kept" for one in copies):
+    if not any(copy.place != STAGING and copy.state == "kept" for copy in copies):
         raise UsageError(
             f"archive {archive.hex()} has no other copy: it must stay in the staging area",
             archive=archive.hex(),

@@ -46,8 +46,8 @@ def parents(
 def _near(copies: Sequence[CopyRecord]) -> tuple[Location, ...]:
     """Where the metadata of an archive is read from by a backup: the staging area alone, which has an excerpt
     of each that has left it, or that leaves it while it is read."""
-    staged = [Location(STAGING, one.name) for one in copies if one.place == STAGING]
-    return (*staged, *dict.fromkeys(Location(EXCERPTS, one.name) for one in copies))
+    staged = [Location(STAGING, copy.name) for copy in copies if copy.place == STAGING]
+    return (*staged, *dict.fromkeys(Location(EXCERPTS, record.name) for record in copies))
 
 
 @contextmanager

@@ -178,13 +178,16 @@ class CatalogReader:
         that could back up nothing of a partition does not tell where that lies."""
         if run is not None:
             rows = self._rows("SELECT stores FROM runs WHERE number = ?", run_number(run))
-            return tuple(one for (text,) in rows for one in journal.stores(text))
+            return tuple(store for (text,) in rows for store in journal.stores(text))
         query = """SELECT partition, stores FROM runs JOIN
                 (SELECT partition, max(run) AS newest FROM units JOIN scopes ON scopes.number = units.scope
                     WHERE units.state IN ('sealed', 'unchanged') GROUP BY partition)
             ON runs.number = newest"""
         return tuple(
-            one for name, text in self._rows(query) for one in journal.stores(text) if one.name == name
+            partition
+            for name, text in self._rows(query)
+            for partition in journal.stores(text)
+            if partition.name == name
         )
 
     def stores_until(self, run: RunId) -> tuple[Partition, ...]:
@@ -194,7 +197,7 @@ class CatalogReader:
             ORDER BY r.number"""
         found: dict[str, Partition] = {}
         for (text,) in self._rows(query, run_number(run)):
-            found.update((one.name, one) for one in journal.stores(text))
+            found.update((store.name, store) for store in journal.stores(text))
         return tuple(found.values())
 
     def run_end(self, run: RunId) -> RunEnd:
@@ -234,7 +237,7 @@ class CatalogReader:
     def reasons(self, run: RunId) -> Counter[str]:
         """How much a run left out by each reason: entries of its units, and mailboxes and groups in none."""
         found = Counter(dict(map(tuple, self._rows(queries.REASONS, run_number(run)))))
-        found.update(one.reason for one in self.left_out(run))
+        found.update(skip.reason for skip in self.left_out(run))
         return found
 
     def last_good(self) -> list[GoodBackup]:
@@ -460,10 +463,10 @@ class CatalogReader:
         damaged or gone, and the catalog was made again since. Only those that are lacking at a moment, if it
         is named: none of a group that a later run over all of it has stored anew, or found to be empty."""
         found = [NamelessLoss(**values.checked(row)) for row in self._rows(queries.FEWER_KNOWN)]
-        return found if at is None else [one for one in found if self._lacks(one, at)]
+        return found if at is None else [loss for loss in found if self._lacks(loss, at)]
 
     def _lacks(self, loss: NamelessLoss, at: RunId) -> bool:
-        later = (one for one in self.moments(loss.partition, loss.group) if loss.run < one.run <= at)
+        later = (moment for moment in self.moments(loss.partition, loss.group) if loss.run < moment.run <= at)
         told = any(one.whole and not one.unchanged for one in later)
         return loss.run <= at and not told and not self._was_empty(loss, at)
 
@@ -474,7 +477,7 @@ class CatalogReader:
         return any(
             any(path.covers(group) for path in values.paths_of(row["paths"]))
             and str(group)
-            not in {one.path for one in journal.unplanned(self._database, row["number"]).left_out}
+            not in {skip.path for skip in journal.unplanned(self._database, row["number"]).left_out}
             for row in self._rows(queries.RUNS_WITHOUT_UNIT, *names)
         )
 
@@ -482,7 +485,10 @@ class CatalogReader:
         """Where the copies of every archive lie that is at hand, that in the staging area first; of all, or
         of those that are wanted."""
         if wanted is not None:
-            of = {one: tuple(map(values.location, self._rows(queries.LOCATIONS_OF, one))) for one in wanted}
+            of = {
+                archive_id: tuple(map(values.location, self._rows(queries.LOCATIONS_OF, archive_id)))
+                for archive_id in wanted
+            }
             return {archive: copies for archive, copies in of.items() if copies}
         found: dict[ArchiveId, list[Location]] = {}
         with files.translated(self._path):
@@ -515,7 +521,7 @@ class CatalogReader:
     def archives_kept(self) -> frozenset[ArchiveId]:
         """The archives that versions need: to be told of, or because such archives name them."""
         query = queries.WITH_REFERENCES.format(told="SELECT DISTINCT unit FROM versions")
-        nameless = (one.archive for one in self.nameless_losses())
+        nameless = (loss.archive for loss in self.nameless_losses())
         return frozenset((*(ArchiveId(archive) for (archive,) in self._rows(query)), *nameless))
 
     def archives_at(self, partition: str, group: str, run: RunId) -> frozenset[ArchiveId]:
@@ -544,7 +550,7 @@ class CatalogReader:
     def references(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, tuple[ArchiveId, ...]]:
         """The other archives that the metadata of these names, whether at hand or not."""
         with files.translated(self._path):
-            return {one: upkeep.references(self._database, one) for one in archives}
+            return {archive: upkeep.references(self._database, archive) for archive in archives}
 
     def missing(self) -> dict[ArchiveId, str]:
         """The archives that should be at hand and are not; with the name, where it is known."""

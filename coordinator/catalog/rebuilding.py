@@ -165,18 +165,20 @@ def _fill(
     named: dict[ArchiveId, Referred] = {}
     bare: list[ArchiveFacts] = []
     dropped = {archive for (archive,) in database.execute("SELECT archive FROM purged")}
-    for one in found:
-        if not one.staged and one.facts.archive in dropped:
+    for found_archive in found:
+        if not found_archive.staged and found_archive.facts.archive in dropped:
             continue  # what a purge has dropped lies elsewhere until it is removed there
         try:
-            earlier = _enter(database, one, gone)
-            superseded += [] if one.facts.archive in gone else earlier
-            if one.facts.name not in earlier:  # an older generation does not stand for one that is gone
-                gone.discard(one.facts.archive)
-            bare += [one.facts] if one.bare else []
-            named.update((other.archive, other) for other in one.facts.referred)
+            earlier = _enter(database, found_archive, gone)
+            superseded += [] if found_archive.facts.archive in gone else earlier
+            if (
+                found_archive.facts.name not in earlier
+            ):  # an older generation does not stand for one that is gone
+                gone.discard(found_archive.facts.archive)
+            bare += [found_archive.facts] if found_archive.bare else []
+            named.update((other.archive, other) for other in found_archive.facts.referred)
         except _Contradiction as error:
-            refused.append(Skipped(one.facts.name, "contradicts", str(error)))
+            refused.append(Skipped(found_archive.facts.name, "contradicts", str(error)))
     units.name_missing(database, named.values())
     units.spread_departures(database)
     known_to = max((run for run, _ in start.base.ended), default=None) if start else None
@@ -236,38 +238,38 @@ def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) ->
         " WHERE unit IS NOT NULL AND lower(substr(hex(archive), 1, 16)) = ?"
     )
     dropped = "SELECT 1 FROM purged WHERE lower(substr(hex(archive), 1, 16)) = ?"
-    for one in copies:
-        name = parse_name(one.name)
+    for copy in copies:
+        name = parse_name(copy.name)
         row = database.execute(query, (name.digits,)).fetchone()
         if row is None and database.execute(dropped, (name.digits,)).fetchone() is not None:
-            address = Location(one.place, one.name, one.version, one.size_bytes)
-            locations.discard(database, address, one.locked_until)
+            address = Location(copy.place, copy.name, copy.version, copy.size_bytes)
+            locations.discard(database, address, copy.locked_until)
         if row is None or name.generation > row["generation"]:
             continue
-        if name.generation == row["generation"] and one.size_bytes != row["size_bytes"]:
+        if name.generation == row["generation"] and copy.size_bytes != row["size_bytes"]:
             continue
         there = locations.copies_of(database, row["number"])
-        known = next((other for other in there if _is_same(other, one)), None)
+        known = next((other for other in there if _is_same(other, copy)), None)
         if known is not None and known.state != "lost":
-            until = one.locked_until or known.locked_until
+            until = copy.locked_until or known.locked_until
             locations.put_copy(
-                database, row["number"], replace(known, verified=one.verified, locked_until=until)
+                database, row["number"], replace(known, verified=copy.verified, locked_until=until)
             )
         elif known is None or all(other.state == "lost" for other in there):
-            locations.put_copy(database, row["number"], one)
+            locations.put_copy(database, row["number"], copy)
 
 
 def _lose_unlisted(database: sqlite3.Connection, inventory: Inventory) -> None:
     """Other copies that were known to be at the place are lost, and so are those of another size."""
-    sizes = {(one.name, one.version): one.size_bytes for one in inventory.copies}
+    sizes = {(record.name, record.version): record.size_bytes for record in inventory.copies}
     for (number,) in database.execute("SELECT number FROM archives").fetchall():
         for copy in locations.copies_of(database, number):
             if copy.place == inventory.place and sizes.get((copy.name, copy.version)) != copy.size_bytes:
                 locations.put_copy(database, number, replace(copy, state="lost"))
 
 
-def _is_same(one: CopyRecord, other: CopyRecord) -> bool:
-    return (one.place, one.name, one.version) == (other.place, other.name, other.version)
+def _is_same(record: CopyRecord, other: CopyRecord) -> bool:
+    return (record.place, record.name, record.version) == (other.place, other.name, other.version)
 
 
 def _carry_over(database: sqlite3.Connection, older: Base) -> None:
@@ -406,7 +408,7 @@ def _is_back(database: sqlite3.Connection, known: sqlite3.Row, found: FoundArchi
     same = (known["name"], known["generation"], known["size_bytes"])
     if not found.staged or same != (facts.name, facts.generation, facts.size_bytes):
         return False
-    if any(one.place == STAGING for one in locations.copies_of(database, known["number"])):
+    if any(record.place == STAGING for record in locations.copies_of(database, known["number"])):
         return False
     if not found.damaged:
         copy = CopyRecord(
@@ -489,7 +491,7 @@ def _drop_idle_references(database: sqlite3.Connection, needed_references: Neede
             continue
         needed = set(told)
         named = upkeep.references(database, row["archive"])
-        idle = [one for one in named if one not in needed]
+        idle = [archive_id for archive_id in named if archive_id not in needed]
         database.executemany(
             "DELETE FROM refs WHERE archive = ? AND other = (SELECT number FROM archives WHERE archive = ?)",
             ((row["number"], one) for one in idle),

@@ -46,7 +46,8 @@ def run_end(database: sqlite3.Connection, run: RunId) -> RunEnd:
         narrowed=bool(row["narrowed"]),
         error=row["error"],
         stores=tuple(
-            (one.name, one.format, one.path, " ".join(one.hosts)) for one in journal.stores(row["stores"])
+            (store.name, store.format, store.path, " ".join(store.hosts))
+            for store in journal.stores(row["stores"])
         ),
         units=tuple(map(_unit_end, found)),
         failed=unplanned.failed,
@@ -155,7 +156,7 @@ def _enter_run(database: sqlite3.Connection, end: RunEnd) -> None:
             end.narrowed,
             raw(end.error),
             end.resumed,
-            json.dumps([astuple(one) for one in end.alarms]),
+            json.dumps([astuple(alarm) for alarm in end.alarms]),
             *journal.encode_unplanned(unplanned),
             journal.encode_stores(
                 Partition(name=name, format=format_, path=path, hosts=tuple(hosts.split()))
@@ -164,12 +165,12 @@ def _enter_run(database: sqlite3.Connection, end: RunEnd) -> None:
             number,
         ),
     )
-    numbers = [_enter_unit(database, end.run, one) for one in end.units]
+    numbers = [_enter_unit(database, end.run, unit_end) for unit_end in end.units]
     database.executemany("DELETE FROM skipped WHERE unit = ?", ((unit,) for unit in numbers))
     database.executemany(
         "INSERT INTO skipped (unit, path, reason, detail)"
         " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
-        ((numbers[place], raw(one.path), raw(one.reason), raw(one.detail)) for place, one in end.skipped),
+        ((numbers[place], raw(skip.path), raw(skip.reason), raw(skip.detail)) for place, skip in end.skipped),
     )
 
 
@@ -202,15 +203,19 @@ def missing_archives(database: sqlite3.Connection, ends: Iterable[RunEnd]) -> It
     """Enter the archives that units had sealed and that are not there, as missing: those of runs that are
     kept, for what was purged may be deleted. Yields each."""
     for end in ends:
-        for one in end.units:
-            if one.archive is None or not one.counts[0]:
+        for unit_end in end.units:
+            if unit_end.archive is None or not unit_end.counts[0]:
                 continue
-            unit = units.planned_unit(database, end.run, one.partition, one.group, one.shard)
+            unit = units.planned_unit(database, end.run, unit_end.partition, unit_end.group, unit_end.shard)
             if database.execute(queries.ARCHIVE_OF_KEPT_UNIT, (unit,)).fetchone() is None:
                 continue
-            units.insert_missing(database, one.archive, unit, one.file, one.counts[10], _iso(one.ended))
-            where = f"{one.partition}/{one.group}/{one.shard}"
-            yield Skipped(one.archive.hex(), "missing", f"run {end.run} stored {where} in {one.file}")
+            units.insert_missing(
+                database, unit_end.archive, unit, unit_end.file, unit_end.counts[10], _iso(unit_end.ended)
+            )
+            where = f"{unit_end.partition}/{unit_end.group}/{unit_end.shard}"
+            yield Skipped(
+                unit_end.archive.hex(), "missing", f"run {end.run} stored {where} in {unit_end.file}"
+            )
 
 
 def _padded(counts: Sequence[int]) -> Sequence[int]:

@@ -82,7 +82,7 @@ def _snapshot(found: re.Match[str]) -> Snapshot:
 def take(database: sqlite3.Connection, staging: Path, run: RunId, key: StructureKey | None) -> Snapshot:
     """Lay a snapshot beside the archives, durably, sealed with the ``key`` if there is one; nobody may write
     the catalog meanwhile. Raises OSError, sqlite3.Error; nothing is left then."""
-    number = next((one.number + 1 for one in snapshots(staging) if one.run == run), 0)
+    number = next((snapshot.number + 1 for snapshot in snapshots(staging) if snapshot.run == run), 0)
     taken = Snapshot(run, number, key is not None)
     path = staging / str(taken)
     make_directories(path.parent)
@@ -152,8 +152,8 @@ def _packed(path: Path, keys: Keyring, *, sealed: bool) -> Iterator[bytes]:
 
 def drop_old(staging: Path) -> None:
     """Remove all but the newest ones, and the tables of those that are not there."""
-    for one in snapshots(staging)[KEPT:]:
-        _remove(staging / str(one))
+    for snapshot in snapshots(staging)[KEPT:]:
+        _remove(staging / str(snapshot))
     kept = {staging / one.table for one in snapshots(staging)}
     for path in (staging / FOLDER).glob(f"*{_TABLE}*"):
         if path not in kept:
@@ -162,10 +162,10 @@ def drop_old(staging: Path) -> None:
 
 def drop_clear(staging: Path) -> None:
     """Remove those in clear, and their tables: call it when there is one that is sealed."""
-    for one in snapshots(staging):
-        if not one.sealed:
-            _remove(staging / str(one))
-            _remove(staging / one.table)
+    for snapshot in snapshots(staging):
+        if not snapshot.sealed:
+            _remove(staging / str(snapshot))
+            _remove(staging / snapshot.table)
 
 
 def _remove(path: Path) -> None:

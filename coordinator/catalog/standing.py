@@ -58,7 +58,7 @@ def note_report(database: sqlite3.Connection, report: UnitReport) -> None:
     troubles = dict(_troubles(report))
     whole = [
         user
-        for user in {one.user for one in report.mailboxes} | troubles.keys()
+        for user in {mailbox.user for mailbox in report.mailboxes} | troubles.keys()
         if any(path.covers(LogicalPath(report.partition, report.group, user)) for path in paths)
     ]
     good = ((number, raw(user), run) for user in whole if user not in troubles)
@@ -108,15 +108,15 @@ def note_failure(
 def _note_troubles(
     database: sqlite3.Connection, scope: int, run: int, troubles: Mapping[str, Skipped]
 ) -> None:
-    rows = ((scope, raw(user), run, raw(one.reason), raw(one.detail)) for user, one in troubles.items())
+    rows = ((scope, raw(user), run, raw(skip.reason), raw(skip.detail)) for user, skip in troubles.items())
     database.executemany(_TROUBLED, rows)
 
 
 def _troubles(report: UnitReport) -> Iterator[tuple[str, Skipped]]:
     """The users of whose mailbox something is missing, with the last that is."""
-    faults = [one for one in report.skipped if one.reason not in NO_FAULT]
-    for one in faults:
-        mailbox = "/".join(one.path.split("/")[:4])  # the slashes in the name of a user are escaped
+    faults = [skip for skip in report.skipped if skip.reason not in NO_FAULT]
+    for fault in faults:
+        mailbox = "/".join(fault.path.split("/")[:4])  # the slashes in the name of a user are escaped
         user = LogicalPath.parse(mailbox).user if mailbox.startswith("/") else None
         if user is not None:
-            yield user, one
+            yield user, fault

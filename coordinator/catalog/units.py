@@ -99,12 +99,12 @@ def end_unit(
         insert_references(database, number, report.references)
         _insert_versions(database, unit, report.mailboxes)
         _insert_departed(database, unit, (*report.departed, *report.carried))
-        if any(one.from_partition for one in (*report.departed, *report.carried)):
+        if any(departed.from_partition for departed in (*report.departed, *report.carried)):
             spread_departures(database, unit)
     database.executemany(
         "INSERT INTO skipped (unit, path, reason, detail)"
         " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
-        ((unit, raw(one.path), raw(one.reason), raw(one.detail)) for one in report.skipped),
+        ((unit, raw(skip.path), raw(skip.reason), raw(skip.detail)) for skip in report.skipped),
     )
     state = "unchanged" if report.archive is None else "sealed"
     database.execute(queries.END_UNIT, (state, attempts, *_counts(report), ended and iso(ended), unit))
@@ -124,12 +124,12 @@ def _counts(report: UnitReport) -> Sequence[float]:
     return (
         len(report.mailboxes),
         len(report.departed),
-        sum(one.reason not in NO_FAULT for one in report.skipped),
+        sum(skip.reason not in NO_FAULT for skip in report.skipped),
         sum(one.reason in EXCLUDED for one in report.skipped),
         report.messages,
         report.read,
-        sum(one.added for one in report.mailboxes),
-        sum(one.vanished for one in report.mailboxes),
+        sum(mailbox.added for mailbox in report.mailboxes),
+        sum(summary.vanished for summary in report.mailboxes),
         report.size_bytes,
         report.new_bytes,
         report.archive_bytes,
@@ -219,13 +219,15 @@ def name_missing(database: sqlite3.Connection, referred: Iterable[Referred]) -> 
 
 def insert_holes(database: sqlite3.Connection, number: int, holes: Iterable[Stretch]) -> None:
     """The holes of an archive of which none is known yet."""
-    database.executemany("INSERT INTO holes VALUES (?, ?, ?)", ((number, *one) for one in holes))
+    database.executemany("INSERT INTO holes VALUES (?, ?, ?)", ((number, *hole) for hole in holes))
 
 
 def insert_losses(database: sqlite3.Connection, number: int, lost: Losses) -> None:
     """What is lost of an archive of which no loss is known yet."""
-    database.executemany("INSERT INTO lost VALUES (?, ?, ?)", ((number, *one) for one in lost.data))
-    database.executemany("INSERT INTO lost_frames VALUES (?, ?, ?)", ((number, *one) for one in lost.frames))
+    database.executemany("INSERT INTO lost VALUES (?, ?, ?)", ((number, *stretch) for stretch in lost.data))
+    database.executemany(
+        "INSERT INTO lost_frames VALUES (?, ?, ?)", ((number, *frame) for frame in lost.frames)
+    )
 
 
 def losses_of(database: sqlite3.Connection, number: int) -> Losses:
@@ -251,7 +253,7 @@ def forget_content(database: sqlite3.Connection, number: int) -> None:
 
 
 def _insert_versions(database: sqlite3.Connection, unit: int, mailboxes: Sequence[MailboxSummary]) -> None:
-    scope, run = _known_to_scope(database, unit, [one.user for one in mailboxes])
+    scope, run = _known_to_scope(database, unit, [mailbox.user for mailbox in mailboxes])
     database.executemany(
         "INSERT INTO versions (mailbox, run, unit, folders, listed, stored, skipped, size_bytes, added,"
         " vanished, changed)"
@@ -261,18 +263,18 @@ def _insert_versions(database: sqlite3.Connection, unit: int, mailboxes: Sequenc
             (
                 run,
                 unit,
-                one.folders,
-                one.listed,
-                one.stored,
-                one.skipped,
-                one.size_bytes,
-                one.added,
-                one.vanished,
-                one.changed,
+                summary.folders,
+                summary.listed,
+                summary.stored,
+                summary.skipped,
+                summary.size_bytes,
+                summary.added,
+                summary.vanished,
+                summary.changed,
                 scope,
-                raw(one.user),
+                raw(summary.user),
             )
-            for one in mailboxes
+            for summary in mailboxes
         ),
     )
 

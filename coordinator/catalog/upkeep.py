@@ -44,7 +44,7 @@ def insert_forgotten(database: sqlite3.Connection, scope: int, runs: Iterable[in
 
 def _moment_at(moments: Sequence[int], run: int) -> int | None:
     """The moment that tells how things were at a run."""
-    return max((one for one in moments if one <= run), default=None)
+    return max((moment for moment in moments if moment <= run), default=None)
 
 
 def drop_hidden(database: sqlite3.Connection, scope: int, held: Callable[[str], bool]) -> int:

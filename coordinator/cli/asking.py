@@ -41,9 +41,9 @@ class AskedForFiles:
 
     def __call__(self, wanted: Sequence[Wanted]) -> None:
         new: dict[str, list[str]] = {}
-        for one in wanted:
-            if one not in self._asked:
-                new.setdefault(one.location.version, []).append(one.location.name)
+        for wish in wanted:
+            if wish not in self._asked:
+                new.setdefault(wish.location.version, []).append(wish.location.name)
         self._asked.update(wanted)
         for location, names in new.items():
             facts = {"location": location, "files": sorted(names), "staging": str(self._staging)}

@@ -153,7 +153,7 @@ def command(
     )
     chosen = paths or (LogicalPath(),)
     if except_groups:
-        partitions = [one.name for one in config.partitions]
+        partitions = [partition.name for partition in config.partitions]
         chosen = paths_without(chosen, except_groups, partitions, config.groups)
     request = Request(
         paths=chosen,

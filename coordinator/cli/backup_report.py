@@ -22,9 +22,9 @@ def tell_on_stderr(result: RunResult) -> None:
     output.list_skipped(result.left_out)
     for text in (*result.troubles, *result.notices):
         note(output.shown(text))
-    for one in result.alarms:
-        held = f"; it is held until `mailhaul release {one.path}`" if one.held else ""
-        note(f"ALARM: {one.path}: {one.detail}{held}")
+    for alarm in result.alarms:
+        held = f"; it is held until `mailhaul release {alarm.path}`" if alarm.held else ""
+        note(f"ALARM: {alarm.path}: {alarm.detail}{held}")
 
 
 def summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:
@@ -33,7 +33,7 @@ def summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:
     lines += [
         f"  {title:<10} {value:>12}   {remark}".rstrip() for title, value, remark in _rows(result, seconds)
     ]
-    lines += [f"  {output.shown(one)}" for one in files[:_LISTED_ARCHIVES]]
+    lines += [f"  {output.shown(file)}" for file in files[:_LISTED_ARCHIVES]]
     if len(files) > _LISTED_ARCHIVES:
         lines.append(f"  and {counted(len(files) - _LISTED_ARCHIVES, 'archive')} more beside these")
     return lines
@@ -41,8 +41,8 @@ def summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:
 
 def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
     reports = result.reports
-    mailboxes = [one for report in reports for one in report.mailboxes]
-    messages = sum(one.messages for one in reports)
+    mailboxes = [mailbox for report in reports for mailbox in report.mailboxes]
+    messages = sum(unit_report.messages for unit_report in reports)
     read = sum(one.read for one in reports)
     size_bytes = sum(one.size_bytes for one in reports)
     archive_bytes = sum(one.archive_bytes for one in reports)
@@ -52,7 +52,7 @@ def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
         "sealed before": result.sealed_before,
     }
     changes = {
-        "changed": sum(one.changed for one in mailboxes),
+        "changed": sum(mailbox_summary.changed for mailbox_summary in mailboxes),
         "departed": sum(len(one.departed) for one in reports),
     }
     traffic = {
@@ -82,14 +82,16 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _by_reason(entries: Iterable[Skipped]) -> str:
-    counts = Counter(one.reason for one in entries)
+    counts = Counter(entry.reason for entry in entries)
     return ", ".join(f"{reason} {number(count)}" for reason, count in counts.most_common())
 
 
 def _departed(result: RunResult) -> list[Skipped]:
     return [
-        Skipped(str(LogicalPath(report.partition, report.group, one.user)), one.reason, one.detail)
-        for report, one in result.departed()
+        Skipped(
+            str(LogicalPath(report.partition, report.group, departed.user)), departed.reason, departed.detail
+        )
+        for report, departed in result.departed()
     ]
 
 
@@ -100,11 +102,13 @@ def document(result: RunResult, seconds: float, files: list[str]) -> dict[str, o
         "run": result.run,
         "state": result.state,
         "seconds": round(seconds, 3),
-        "mailboxes": sum(len(one.mailboxes) for one in reports),
+        "mailboxes": sum(len(unit_report.mailboxes) for unit_report in reports),
         "messages": sum(one.messages for one in reports),
         "read": sum(one.read for one in reports),
-        "added": sum(one.added for report in reports for one in report.mailboxes),
-        "vanished": sum(one.vanished for report in reports for one in report.mailboxes),
+        "added": sum(mailbox.added for report in reports for mailbox in report.mailboxes),
+        "vanished": sum(
+            mailbox_summary.vanished for report in reports for mailbox_summary in report.mailboxes
+        ),
         "size_bytes": sum(one.size_bytes for one in reports),
         "new_bytes": sum(one.new_bytes for one in reports),
         "archive_bytes": sum(one.archive_bytes for one in reports),
@@ -114,12 +118,12 @@ def document(result: RunResult, seconds: float, files: list[str]) -> dict[str, o
         "units": [_unit(one) for one in reports],
         "departed": _departed(result),
         "alarms": [
-            {"path": one.path, "reason": one.reason, "detail": one.detail, "held": len(one.held)}
-            for one in result.alarms
+            {"path": alarm.path, "reason": alarm.reason, "detail": alarm.detail, "held": len(alarm.held)}
+            for alarm in result.alarms
         ],
         "failures": [
-            {"what": one.what, "code": one.error.code, "message": one.error.message}
-            for one in result.failures
+            {"what": failure.what, "code": failure.error.code, "message": failure.error.message}
+            for failure in result.failures
         ],
         "troubles": result.troubles,
         "notices": result.notices,
@@ -136,7 +140,7 @@ def _unit(report: UnitReport) -> dict[str, object]:
         "archive": report.archive,
         "file": report.name,
         "mailboxes": len(report.mailboxes),
-        "changed": sum(one.changed for one in report.mailboxes),
+        "changed": sum(mailbox.changed for mailbox in report.mailboxes),
         "departed": len(report.departed),
         "messages": report.messages,
         "read": report.read,
@@ -146,6 +150,6 @@ def _unit(report: UnitReport) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "cpu_seconds": round(report.cpu_seconds, 3),
         "peak_memory_bytes": report.peak_memory_bytes,
-        "skipped": sum(one.reason not in NO_FAULT for one in report.skipped),
+        "skipped": sum(skip.reason not in NO_FAULT for skip in report.skipped),
         "excluded": sum(one.reason in EXCLUDED for one in report.skipped),
     }

@@ -131,7 +131,9 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
 def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:
     if file is not None:
         return [] if file == STDIO else [os.path.abspath(file)]
-    return sorted(str(config.staging.path / one.name) for one in result.reports if one.archive is not None)
+    return sorted(
+        str(config.staging.path / report.name) for report in result.reports if report.archive is not None
+    )
 
 
 class _Observer(RunObserver):

@@ -93,8 +93,8 @@ def rebuild(
 
     def bring_with_keys() -> Fetched:
         fetched = bring()
-        for one in recover(area, directory, found):
-            note(f"structure key {one.id.hex()} came out of the archives, and is kept in {directory} now")
+        for key in recover(area, directory, found):
+            note(f"structure key {key.id.hex()} came out of the archives, and is kept in {directory} now")
         return fetched
 
     report = rebuild_catalog(
@@ -137,7 +137,7 @@ def _fetching(site: Site, name: str | None, keys: RecoveredKeys) -> Callable[[],
     """What brings the files of a destination; nothing without one. Raises UsageError."""
     if name is None:
         return Fetched
-    for one in site.destinations:
-        if one.name == name:
-            return partial(fetch, site.area, one, utc(adapters.clock().now()), keys=keys)
+    for destination in site.destinations:
+        if destination.name == name:
+            return partial(fetch, site.area, destination, utc(adapters.clock().now()), keys=keys)
     raise UsageError(f"there is no destination {name!r} in the configuration", place=name)

@@ -95,7 +95,12 @@ def command(
         make_display(clock, as_json=as_json) as display,
     ):
         planned = check.planned
-        display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in planned})
+        display.begin(
+            {
+                planned_check.task.label: Amount(planned_check.messages, planned_check.size_bytes)
+                for planned_check in planned
+            }
+        )
         state = run_checks(planned, watched(check.engine, display, _ended), display.progress)
     seconds = clock.monotonic() - began
     if as_json:
@@ -124,7 +129,7 @@ def _tell(state: LiveState, moment: str, seconds: float) -> None:
         say()
     parts = state.by_partition()
     if len(parts) > 1:
-        output.print_table(_PARTITIONS, [_row(one) for one in parts])
+        output.print_table(_PARTITIONS, [_row(part) for part in parts])
         say()
     total = state.total()
     say(f"compared with {moment} in {duration(seconds)}")
@@ -140,14 +145,14 @@ def _tell(state: LiveState, moment: str, seconds: float) -> None:
 
 
 def _rows(damaged: Sequence[tuple[CheckedMailbox, Finding]]) -> Iterator[Sequence[str]]:
-    for _, one in damaged:
-        of = "" if one.is_message else f" ({counted(one.messages, 'message')})"
-        yield one.kind.value, one.path, output.shown(one.detail) + of
+    for _, finding in damaged:
+        of = "" if finding.is_message else f" ({counted(finding.messages, 'message')})"
+        yield finding.kind.value, finding.path, output.shown(finding.detail) + of
 
 
-def _row(one: Whole) -> Sequence[str]:
-    counts = (one.mailboxes, one.messages, one.damaged, one.new, one.gone, one.untold)
-    return one.partition, one.host, *map(number, counts)
+def _row(whole: Whole) -> Sequence[str]:
+    counts = (whole.mailboxes, whole.messages, whole.damaged, whole.new, whole.gone, whole.untold)
+    return whole.partition, whole.host, *map(number, counts)
 
 
 def _document(state: LiveState) -> dict[str, object]:
@@ -156,7 +161,7 @@ def _document(state: LiveState) -> dict[str, object]:
     return {
         "mailboxes": total.mailboxes,
         "messages": total.messages,
-        "damaged": [damage_document(mailbox, one) for mailbox, one in state.damaged],
+        "damaged": [damage_document(mailbox, finding) for mailbox, finding in state.damaged],
         "damaged_messages": total.damaged,
         "gone": total.gone,
         "untold": total.untold,
@@ -164,18 +169,18 @@ def _document(state: LiveState) -> dict[str, object]:
         "by_partition": state.by_partition(),
         "by_mailbox": [
             {
-                "path": one.found.path,
-                "partition": one.partition,
-                "host": one.host,
-                "messages": one.found.messages,
-                "damaged": sum(found.messages for found in one.found.damaged),
-                "gone": one.found.gone,
-                "untold": one.found.untold,
-                "new": one.found.new,
-                "unlooked": len(one.found.unlooked),
+                "path": checked_mailbox.found.path,
+                "partition": checked_mailbox.partition,
+                "host": checked_mailbox.host,
+                "messages": checked_mailbox.found.messages,
+                "damaged": sum(found.messages for found in checked_mailbox.found.damaged),
+                "gone": checked_mailbox.found.gone,
+                "untold": checked_mailbox.found.untold,
+                "new": checked_mailbox.found.new,
+                "unlooked": len(checked_mailbox.found.unlooked),
             }
-            for one in state.mailboxes
-            if one.found.damaged or one.found.untold or one.found.unlooked
+            for checked_mailbox in state.mailboxes
+            if checked_mailbox.found.damaged or checked_mailbox.found.untold or checked_mailbox.found.unlooked
         ],
         "unlooked": state.unlooked,
     }

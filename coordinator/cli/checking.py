@@ -54,7 +54,7 @@ class Checking(Record, kw_only=True):
     @property
     def moment(self) -> str:
         """The run that the mailboxes are compared with: the newest that stored any of them."""
-        return max((one.run for one in self.backup.versions), default="")
+        return max((version.run for version in self.backup.versions), default="")
 
 
 @contextmanager
@@ -80,9 +80,9 @@ def open_check(
         ) as backup,
         open_restorers(config, workers, minding=config) as (engine, access),
     ):
-        stores = {one.name: one for one in config.partitions} if config else {}
+        stores = {partition.name: partition for partition in config.partitions} if config else {}
         if store is not None:
-            stores = {one.partition: store for one in backup.versions}
+            stores = {version.partition: store for version in backup.versions}
         load = config.load if config else LoadLimits()
         planned = plan_check(backup, paths, stores, data=data, load=load, access=access)
         yield Checking(
@@ -93,24 +93,24 @@ def open_check(
 # The report
 
 
-def damage_document(mailbox: CheckedMailbox, one: Finding) -> dict[str, object]:
+def damage_document(mailbox: CheckedMailbox, finding: Finding) -> dict[str, object]:
     """Something damaged, as a report has it."""
-    seen = one.seen
+    seen = finding.seen
     file = seen and {
-        "name": one.file,
+        "name": finding.file,
         "size_bytes": seen.size,
         "mtime_ns": seen.mtime_ns,
         "inode": seen.inode,
     }
     return {
-        "kind": one.kind.value,
-        "path": one.path,
+        "kind": finding.kind.value,
+        "path": finding.path,
         "mailbox": mailbox.found.path,
         "partition": mailbox.partition,
         "host": mailbox.host,
-        "detail": one.detail,
-        "messages": one.messages,
-        "is_message": one.is_message,
+        "detail": finding.detail,
+        "messages": finding.messages,
+        "is_message": finding.is_message,
         "file": file,
     }
 

@@ -50,7 +50,7 @@ def configured(invocation: Invocation) -> Config:
 def found_configuration(invocation: Invocation) -> Path | None:
     """The file that ``configured`` reads, wherever it is read from later."""
     named = (invocation.config,) if invocation.config else PLACES
-    return next((Path(os.path.abspath(one)) for one in named if one.exists()), invocation.config)
+    return next((Path(os.path.abspath(path)) for path in named if path.exists()), invocation.config)
 
 
 def described(store: Partition, staging: Path | None) -> Config:
@@ -71,7 +71,7 @@ def recorded(staging: Path, run: str) -> Config:
 
     with Catalog.open(staging) as catalog:
         stores = catalog.stores(catalog.resolve_time(run))
-    if not stores or any(one.hosts != ("localhost",) for one in stores):
+    if not stores or any(store.hosts != ("localhost",) for store in stores):
         raise UsageError(f"run {run} was begun with a configuration: resume it with that, without --staging")
     return replace(described(stores[0], staging), partitions=stores)
 

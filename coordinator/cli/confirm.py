@@ -85,9 +85,9 @@ def _tell(done: Confirmation, location: str, *, as_json: bool) -> int:
     if as_json:
         output.print_json({"location": location, "confirmed": done.confirmed, "refused": done.refused})
     else:
-        total = size(sum(one.size_bytes for one in done.confirmed))
+        total = size(sum(kept.size_bytes for kept in done.confirmed))
         say(shown(f"{counted(len(done.confirmed), 'archive')} confirmed at {location}: {total}"))
-    if any(one.reason == DamagedError.code for one in done.refused):
+    if any(skip.reason == DamagedError.code for skip in done.refused):
         return EXIT_DAMAGED
     if done.refused:
         return EXIT_SKIPPED if done.confirmed else EXIT_FAILED
@@ -111,6 +111,6 @@ def _tell_kept(kept: Sequence[Kept], *, forgotten: bool, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _row(one: Kept) -> Sequence[str]:
-    state = "written anew since: does not count" if one.outdated else "the only copy" if one.last else ""
-    return shown(one.name), size(one.size_bytes), shown(one.location), both(one.since), state
+def _row(kept: Kept) -> Sequence[str]:
+    state = "written anew since: does not count" if kept.outdated else "the only copy" if kept.last else ""
+    return shown(kept.name), size(kept.size_bytes), shown(kept.location), both(kept.since), state

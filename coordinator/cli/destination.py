@@ -75,7 +75,7 @@ def list_command(
       mailhaul destination list
     """
     chosen = chosen_site(invocation, staging, destinations)
-    listed = [_list(ready(one, chosen.area)) for one in chosen.destinations]
+    listed = [_list(ready(destination, chosen.area)) for destination in chosen.destinations]
     if as_json:
         output.print_json({"destinations": listed})
     elif listed:
@@ -121,8 +121,8 @@ def check_command(
             }
         )
     else:
-        for one in findings:
-            say(shown(f"{name}: {one.what}: {one.found}"))
+        for finding in findings:
+            say(shown(f"{name}: {finding.what}: {finding.found}"))
         for stray in strays.found if strays else ():
             when = output.moment(stray.since)
             note(f"{shown(stray.location.name)}: an archive that the catalog does not know, since {when}")

@@ -108,6 +108,6 @@ def _what(folder: FolderDifference) -> str:
 
 
 def _message_rows(found: Iterable[MessageDifference]) -> Iterator[Sequence[str]]:
-    for one in found:
-        sender, subject = output.cut(one.sender, _SENDER), output.cut(one.subject, _SUBJECT)
-        yield one.change, moment(one.date), sender, subject, one.path
+    for difference in found:
+        sender, subject = output.cut(difference.sender, _SENDER), output.cut(difference.subject, _SUBJECT)
+        yield difference.change, moment(difference.date), sender, subject, difference.path

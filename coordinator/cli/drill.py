@@ -131,7 +131,7 @@ def _rules(config: Config, mailboxes: int | None, seconds: float | None) -> Dril
 
 def _places(config: Config, place: str | None) -> list[str]:
     """The places that take turns. Raises UsageError."""
-    known = [one.name for one in config.destinations]
+    known = [destination.name for destination in config.destinations]
     if place is None:
         return [one for one in known if not config.drill.places or one in config.drill.places]
     if place not in known:
@@ -149,7 +149,7 @@ def _bench(config: Config) -> Iterator[Bench]:
             engine=adapters.make_engine(1) if far else engine,
             live=engine if far else None,
             access=access,
-            stores={one.name: one for one in config.partitions},
+            stores={partition.name: partition for partition in config.partitions},
             load=config.load,
             doveadm=config.drill.doveadm,
         )
@@ -163,7 +163,10 @@ class _Watching:
 
     def begin(self, sample: Sequence[Candidate]) -> None:
         self._display.begin(
-            {str(LogicalPath(*one.mailbox)): Amount(one.messages, one.size_bytes) for one in sample}
+            {
+                str(LogicalPath(*candidate.mailbox)): Amount(candidate.messages, candidate.size_bytes)
+                for candidate in sample
+            }
         )
 
     def progress(self, mailbox: LogicalPath, told: Progress) -> None:
@@ -177,7 +180,7 @@ class _Watching:
 
 def _tell(done: Drilled, places: Sequence[str], *, as_json: bool) -> None:
     drill = done.drill
-    failed = [one for one in done.proofs if one.outcome == "failed"]
+    failed = [proof for proof in done.proofs if proof.outcome == "failed"]
     output.list_skipped([lack for one in failed for lack in one.lacks], "lacking")
     untried = [
         Skipped(str(LogicalPath(one.partition, one.group, one.user)), "untried", one.error)

@@ -16,7 +16,7 @@ def prepare_encryption(config: Config) -> None:
     if not files:
         before = keys_at(config.staging.path).sealing
         if before is not None:
-            names = ", ".join(one.name for one in before.recipients)
+            names = ", ".join(recipient.name for recipient in before.recipients)
             note(
                 f"archives were encrypted until now, for {names}, and are not any more: all mail is stored "
                 "anew, in clear; if that is not meant, end this run, and see [encryption] recipients"
@@ -25,7 +25,7 @@ def prepare_encryption(config: Config) -> None:
         return
     from ...proto.keys.recipients import read_recipient
 
-    recipients = [read_recipient(one) for one in files]
+    recipients = [read_recipient(file) for file in files]
     prepare(config.staging.path, config.staging.keys, recipients, erasable=config.encryption.erasable)
 
 

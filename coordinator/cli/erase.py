@@ -173,9 +173,9 @@ def _told(area: Path, erasure: RunId | None, *, as_json: bool) -> int:
     from ..erasing.record import read_erasures
 
     found = [
-        (one, read_progress(area, one.erasure))
-        for one in read_erasures(area)
-        if erasure in (None, one.erasure)
+        (read_erasure, read_progress(area, read_erasure.erasure))
+        for read_erasure in read_erasures(area)
+        if erasure in (None, read_erasure.erasure)
     ]
     if as_json:
         output.print_json({"erasures": [as_document(*one) for one in found]})

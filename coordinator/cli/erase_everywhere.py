@@ -30,8 +30,8 @@ from .sweep import Shown, tell_destination
 def everywhere(site: Site, config: Config | None, display: Display) -> None:
     """Put new copies, remove old ones, and find out which are left. What goes wrong at a destination is said,
     and stays due. Raises StagingError, DamagedError."""
-    progresses = [read_progress(site.area, one.erasure) for one in read_erasures(site.area)]
-    if all(one.ended is not None for one in progresses):
+    progresses = [read_progress(site.area, erasure.erasure) for erasure in read_erasures(site.area)]
+    if all(progress.ended is not None for progress in progresses):
         return
     named = SweepConfig(rules=SweepRules(copies=tuple(one.name for one in site.destinations)))
     rules = config.sweep if config else named
@@ -51,8 +51,8 @@ def everywhere(site: Site, config: Config | None, display: Display) -> None:
         try:
             report = sweep(site.area, request, adapters.make_lanes, _now, Shown(display, asked))
             asked()
-            for one in report.destinations:
-                tell_destination(one)
+            for destination in report.destinations:
+                tell_destination(destination)
         except BackupError as error:
             note(f"no copy was removed at destinations: {shown(error.message)}")
     look_again(site.area, site.destinations, _now())
@@ -70,7 +70,7 @@ def go_on_with_erasures(
     has to be parted takes a private key, what is on tape only ``mailhaul erase --resume``. ``bring_back``:
     see ErasureMeans."""
     erasures = read_erasures(staging)
-    if all(read_progress(staging, one.erasure).ended is not None for one in erasures):
+    if all(read_progress(staging, erasure.erasure).ended is not None for erasure in erasures):
         return
     from ..erasing.erasure import go_on
     from ..erasing.report import ErasureMeans
@@ -81,7 +81,7 @@ def go_on_with_erasures(
 
     def bring_near_back(holdings: Holdings, archives: Sequence[ArchiveId]) -> None:
         far = to_recall(holdings, archives, far=False)
-        bring_back(holdings, [one for one in archives if one not in far])
+        bring_back(holdings, [archive for archive in archives if archive not in far])
 
     means = ErasureMeans(
         destinations=destinations,

@@ -42,20 +42,23 @@ def tell_plan(plan: ErasurePlan, *, as_json: bool) -> None:
         f"  stored by runs from {whom.first} to {whom.last}: {counted(whom.versions, 'version')}, the newest "
         f"with {counted(whom.messages, 'message')}, {size(whom.size_bytes)}"
     )
-    _list("deleted", [one.name for one in plan.deleted])
+    _list("deleted", [record.name for record in plan.deleted])
     _list(
         "rewritten",
-        [f"{one.record.name}{'' if one.record.is_staged else ', read elsewhere'}" for one in plan.rewritten],
+        [
+            f"{compaction.record.name}{'' if compaction.record.is_staged else ', read elsewhere'}"
+            for compaction in plan.rewritten
+        ],
     )
     say(f"data in them that nobody needs then: {size(plan.dead_bytes)}")
     if plan.shared_bytes:
         say(f"{size(plan.shared_bytes)} of that mail stay, as other mailboxes have them too")
-    for one in plan.copies:
+    for copy in plan.copies:
         locked = ""
-        if one.locked:
-            locked = f", {number(one.locked)} of them locked, the last until {output.moment(one.until)}"
-        place = "other programs keep" if one.place == CONFIRMED else f"at {shown(one.place)}"
-        say(f"{place}: {counted(one.copies, 'copy', 'copies')} to go ({size(one.size_bytes)}{locked})")
+        if copy.locked:
+            locked = f", {number(copy.locked)} of them locked, the last until {output.moment(copy.until)}"
+        place = "other programs keep" if copy.place == CONFIRMED else f"at {shown(copy.place)}"
+        say(f"{place}: {counted(copy.copies, 'copy', 'copies')} to go ({size(copy.size_bytes)}{locked})")
     if plan.restores:
         say(f"restores that can't be taken back any more: {', '.join(plan.restores)}")
     if plan.set_aside:
@@ -69,23 +72,29 @@ def tell_plan(plan: ErasurePlan, *, as_json: bool) -> None:
 
 
 def _list(what: str, files: Sequence[str]) -> None:
-    for one in files[:_LISTED]:
-        say(shown(f"{what}: {one}"))
+    for file in files[:_LISTED]:
+        say(shown(f"{what}: {file}"))
     if len(files) > _LISTED:
         say(f"{what}: and {number(len(files) - _LISTED)} more (--json lists all)")
 
 
 def _plan(plan: ErasurePlan) -> Mapping[str, Any]:
     return {
-        "mailboxes": [{"partition": one.partition, "user": one.user} for one in plan.whom.mailboxes],
+        "mailboxes": [
+            {"partition": mailbox.partition, "user": mailbox.user} for mailbox in plan.whom.mailboxes
+        ],
         "versions": plan.whom.versions,
         "first": plan.whom.first,
         "last": plan.whom.last,
         "present": [{"partition": one.partition, "user": one.user} for one in plan.whom.present],
-        "deleted": [one.name for one in plan.deleted],
+        "deleted": [record.name for record in plan.deleted],
         "rewritten": [
-            {"file": one.record.name, "bytes": one.record.size_bytes, "staged": one.record.is_staged}
-            for one in plan.rewritten
+            {
+                "file": compaction.record.name,
+                "bytes": compaction.record.size_bytes,
+                "staged": compaction.record.is_staged,
+            }
+            for compaction in plan.rewritten
         ],
         "dead_bytes": plan.dead_bytes,
         "shared_bytes": plan.shared_bytes,
@@ -98,7 +107,7 @@ def _plan(plan: ErasurePlan) -> Mapping[str, Any]:
 
 def tell_list(area: Path, *, as_json: bool) -> int:
     """All erasures. Returns the exit status: whether something is due."""
-    found = [(one, read_progress(area, one.erasure)) for one in read_erasures(area)]
+    found = [(erasure, read_progress(area, erasure.erasure)) for erasure in read_erasures(area)]
     if as_json:
         output.print_json({"erasures": [as_document(*one) for one in found]})
     elif found:
@@ -109,7 +118,9 @@ def tell_list(area: Path, *, as_json: bool) -> int:
 
 
 def _row(erasure: Erasure, progress: Progress) -> Sequence[str]:
-    until = max((one.until for one in progress.remaining if one.until is not None), default=None)
+    until = max(
+        (remaining.until for remaining in progress.remaining if remaining.until is not None), default=None
+    )
     return (
         erasure.erasure,
         output.moment(erasure.asked),
@@ -129,7 +140,9 @@ def as_document(erasure: Erasure, progress: Progress) -> Mapping[str, Any]:
 def tell_certificate(area: Path, erasure: RunId, *, as_json: bool) -> int:
     """What was done in an erasure. Returns the exit status: whether something of it is due. Raises
     NotFoundError."""
-    found = next((one for one in read_erasures(area) if one.erasure == erasure), None)
+    found = next(
+        (read_erasure for read_erasure in read_erasures(area) if read_erasure.erasure == erasure), None
+    )
     if found is None:
         raise NotFoundError(f"there is no erasure {erasure} (`mailhaul erase --list` lists them)")
     progress = read_progress(area, erasure)
@@ -142,8 +155,11 @@ def tell_certificate(area: Path, erasure: RunId, *, as_json: bool) -> int:
 
 def _tell(erasure: Erasure, progress: Progress) -> None:
     say(f"erasure {erasure.erasure}, asked for {output.moment(erasure.asked)}: {shown(erasure.reason)}")
-    for one in erasure.mailboxes:
-        say(f"  mailbox: BLAKE3 {one.digest.hex()}, salt {one.salt.hex()} (who guesses it can confirm it)")
+    for mailbox in erasure.mailboxes:
+        say(
+            f"  mailbox: BLAKE3 {mailbox.digest.hex()}, salt {mailbox.salt.hex()} (who guesses it can "
+            "confirm it)"
+        )
     for step in progress.steps:
         say(f"  {output.moment(step.at)}  {shown(step.what)}")
     output.list_skipped(progress.undone, "not done yet")
@@ -162,7 +178,7 @@ def _tell(erasure: Erasure, progress: Progress) -> None:
         )
 
 
-def _due(one: Remaining) -> str:
-    until = f", until {output.moment(one.until)}" if one.until is not None else ""
-    what = one.name or "all that may be there"
-    return shown(f"{one.place}: {what}: {one.why}{until}")
+def _due(remaining: Remaining) -> str:
+    until = f", until {output.moment(remaining.until)}" if remaining.until is not None else ""
+    what = remaining.name or "all that may be there"
+    return shown(f"{remaining.place}: {what}: {remaining.why}{until}")

@@ -121,10 +121,10 @@ def command(
         with ExitStack() as stack:
             finders: list[Finder] = []
             found: list[Iterator[FoundMessage]] = []
-            for one in chosen:
-                _, past = stack.enter_context(chosen_past(invocation, one, staging=staging))
+            for logical_path in chosen:
+                _, past = stack.enter_context(chosen_past(invocation, logical_path, staging=staging))
                 archives = stack.enter_context(opened_archives(past.archives, unlock=unlock))
-                finders.append(Finder(archives, one, query))
+                finders.append(Finder(archives, logical_path, query))
                 found.append(finders[-1].at_any_time(past, deleted=deleted))
             _tell(invocation, path, chain.from_iterable(found), past=True, as_json=as_json)
             return max(map(_tell_damaged, finders))
@@ -153,28 +153,34 @@ def _tell(
 ) -> None:
     if as_json:
         invocation.json = False  # from here on the document itself tells of an error
-        output.stream_json({"path": str(path)}, "messages", (_message(one, past=past) for one in found))
+        output.stream_json(
+            {"path": str(path)}, "messages", (_message(message, past=past) for message in found)
+        )
     else:
         output.stream_table(_PAST if past else _COLUMNS, _rows(found, past=past))
 
 
 def _rows(found: Iterable[FoundMessage], *, past: bool) -> Iterator[Sequence[str]]:
-    for one in found:
-        moments = (one.first, one.last) if past else ()
-        yield *columns.message_cells(one.date or one.arrived, one.sender, one.subject), *moments, one.path
+    for message in found:
+        moments = (message.first, message.last) if past else ()
+        yield (
+            *columns.message_cells(message.date or message.arrived, message.sender, message.subject),
+            *moments,
+            message.path,
+        )
 
 
-def _message(one: FoundMessage, *, past: bool) -> dict[str, object]:
-    told: dict[str, object] = {"path": one.path}
+def _message(message: FoundMessage, *, past: bool) -> dict[str, object]:
+    told: dict[str, object] = {"path": message.path}
     if past:
-        told |= {"first": one.first, "last": one.last}
+        told |= {"first": message.first, "last": message.last}
     return told | {
-        "date": one.date,
-        "arrived": one.arrived,
-        "from": one.sender,
-        "to": one.recipients,
-        "subject": one.subject,
-        "message_id": one.message_id,
-        "attachments": one.attachments,
-        "size_bytes": one.size_bytes,
+        "date": message.date,
+        "arrived": message.arrived,
+        "from": message.sender,
+        "to": message.recipients,
+        "subject": message.subject,
+        "message_id": message.message_id,
+        "attachments": message.attachments,
+        "size_bytes": message.size_bytes,
     }

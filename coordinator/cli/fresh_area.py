@@ -27,6 +27,6 @@ def removed_if_failed(staging: Path) -> Iterator[None]:
                     for name in (".mailhaul", FOLDER):
                         shutil.rmtree(staging / name, ignore_errors=True)
             with suppress(OSError):  # not empty: somebody's, or an archive's
-                for one in made:
-                    one.rmdir()
+                for path in made:
+                    path.rmdir()
         raise

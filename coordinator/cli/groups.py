@@ -80,7 +80,7 @@ def _tell(survey: Survey, *, several_is_error: bool) -> None:
     if survey.left_out:
         say()
         say("left out, unless a path names it:")
-        _list([_left_out(one) for one in survey.left_out])
+        _list([_left_out(skip) for skip in survey.left_out])
     if survey.not_taken:
         say()
         say("looks like mail, and is not backed up:")
@@ -91,13 +91,13 @@ def _tell(survey: Survey, *, several_is_error: bool) -> None:
         _list([_rule(group, patterns) for group, patterns in survey.excluded_folders.items()])
 
 
-def _row(one: GroupSurvey) -> Sequence[str]:
-    path = str(LogicalPath(one.partition, one.group))
-    return number(one.users), number(one.shards), number(one.messages), size(one.size_bytes), path
+def _row(survey: GroupSurvey) -> Sequence[str]:
+    path = str(LogicalPath(survey.partition, survey.group))
+    return number(survey.users), number(survey.shards), number(survey.messages), size(survey.size_bytes), path
 
 
-def _left_out(one: Skipped) -> str:
-    return f"{one.path} ({one.reason}){f': {one.detail}' if one.detail else ''}"
+def _left_out(skipped: Skipped) -> str:
+    return f"{skipped.path} ({skipped.reason}){f': {skipped.detail}' if skipped.detail else ''}"
 
 
 def _rule(group: str, patterns: Sequence[str]) -> str:
@@ -122,7 +122,7 @@ def _document(survey: Survey) -> dict[str, object]:
         "not_taken": survey.not_taken,
         "excluded_folders": survey.excluded_folders,
         "failures": [
-            {"what": one.what, "code": one.error.code, "message": one.error.message}
-            for one in survey.failures
+            {"what": failure.what, "code": failure.error.code, "message": failure.error.message}
+            for failure in survey.failures
         ],
     }

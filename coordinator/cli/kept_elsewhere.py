@@ -22,12 +22,12 @@ def tell_outdated(copies: Sequence[Location]) -> None:
 
 
 def _list(copies: Sequence[Location], what: str) -> None:
-    for one in copies[:_LISTED]:
-        note(shown(f"{one.name}, kept at {one.version}, {what}"))
+    for copy in copies[:_LISTED]:
+        note(shown(f"{copy.name}, kept at {copy.version}, {what}"))
     if len(copies) > _LISTED:
         note(f"and {number(len(copies) - _LISTED)} more (--json lists all)")
 
 
 def facts(copies: Sequence[Location]) -> list[dict[str, str]]:
     """The same for JSON."""
-    return [{"name": one.name, "location": one.version} for one in copies]
+    return [{"name": copy.name, "location": copy.version} for copy in copies]

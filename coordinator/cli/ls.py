@@ -150,24 +150,24 @@ def _list_users(path: LogicalPath, held: Sequence[tuple[str, MailboxVersion]], *
         output.print_table(_USERS, [_user_row(*one) for one in held])
 
 
-def _heading_row(one: Heading) -> Sequence[str]:
-    return number(one.users), number(one.messages), size(one.size_bytes), one.path
+def _heading_row(heading: Heading) -> Sequence[str]:
+    return number(heading.users), number(heading.messages), size(heading.size_bytes), heading.path
 
 
-def _user_row(path: str, one: MailboxVersion) -> Sequence[str]:
-    return number(one.folders), number(one.stored), size(one.size_bytes), one.run, path
+def _user_row(path: str, version: MailboxVersion) -> Sequence[str]:
+    return number(version.folders), number(version.stored), size(version.size_bytes), version.run, path
 
 
-def _user(path: str, one: MailboxVersion) -> dict[str, object]:
+def _user(path: str, version: MailboxVersion) -> dict[str, object]:
     return {
         "path": path,
-        "user": output.name(one.user),
-        "run": one.run,
-        "archive": one.archive,
-        "folders": one.folders,
-        "messages": one.stored,
-        "skipped": one.skipped,
-        "size_bytes": one.size_bytes,
+        "user": output.name(version.user),
+        "run": version.run,
+        "archive": version.archive,
+        "folders": version.folders,
+        "messages": version.stored,
+        "skipped": version.skipped,
+        "size_bytes": version.size_bytes,
     }
 
 
@@ -192,22 +192,22 @@ def _tell_history(
         return EXIT_DAMAGED if reading.damaged else EXIT_OK
 
 
-def _version_row(one: Entry) -> Sequence[str]:
-    flags = "" if one.flags == UNKNOWN else number(one.flags)
-    counts = number(one.messages), number(one.came), number(one.went), flags
-    return one.run, both(one.started), *counts, output.shown(one.what)
+def _version_row(entry: Entry) -> Sequence[str]:
+    flags = "" if entry.flags == UNKNOWN else number(entry.flags)
+    counts = number(entry.messages), number(entry.came), number(entry.went), flags
+    return entry.run, both(entry.started), *counts, output.shown(entry.what)
 
 
-def _version(one: Entry) -> dict[str, object]:
+def _version(entry: Entry) -> dict[str, object]:
     return {
-        "run": one.run,
-        "started": one.started,
-        "last": one.last,
-        "messages": one.messages,
-        "came": None if one.came == UNKNOWN else one.came,
-        "went": None if one.went == UNKNOWN else one.went,
-        "flags": None if one.flags == UNKNOWN else one.flags,
-        "what": one.what,
+        "run": entry.run,
+        "started": entry.started,
+        "last": entry.last,
+        "messages": entry.messages,
+        "came": None if entry.came == UNKNOWN else entry.came,
+        "went": None if entry.went == UNKNOWN else entry.went,
+        "flags": None if entry.flags == UNKNOWN else entry.flags,
+        "what": entry.what,
     }
 
 
@@ -234,31 +234,36 @@ def _list_mailbox(invocation: Invocation, mailbox: StoredMailbox, *, as_json: bo
         output.stream_table(_MESSAGES, _message_rows(messages))
 
 
-def _folder_row(one: StoredFolder) -> Sequence[str]:
-    return number(one.messages), str(one.uidvalidity or "-"), str(one.uidnext or "-"), one.path
+def _folder_row(folder: StoredFolder) -> Sequence[str]:
+    return number(folder.messages), str(folder.uidvalidity or "-"), str(folder.uidnext or "-"), folder.path
 
 
 def _message_rows(messages: Iterable[StoredMessage]) -> Iterator[Sequence[str]]:
-    for one in messages:
-        yield moment(one.date), size(one.size_bytes), output.shown(" ".join(one.flags)) or "-", one.path
+    for message in messages:
+        yield (
+            moment(message.date),
+            size(message.size_bytes),
+            output.shown(" ".join(message.flags)) or "-",
+            message.path,
+        )
 
 
-def _folder(one: StoredFolder) -> dict[str, object]:
+def _folder(folder: StoredFolder) -> dict[str, object]:
     return {
-        "path": one.path,
-        "folder": output.name(one.name),
-        "messages": one.messages,
-        "uidvalidity": one.uidvalidity or None,
-        "uidnext": one.uidnext or None,
+        "path": folder.path,
+        "folder": output.name(folder.name),
+        "messages": folder.messages,
+        "uidvalidity": folder.uidvalidity or None,
+        "uidnext": folder.uidnext or None,
     }
 
 
-def _message(one: StoredMessage) -> dict[str, object]:
+def _message(message: StoredMessage) -> dict[str, object]:
     return {
-        "path": one.path,
-        "uid": one.uid or None,
-        "name": output.name(one.name.decode("utf-8", "surrogateescape")),
-        "date": one.date,
-        "size_bytes": one.size_bytes,
-        "flags": one.flags,
+        "path": message.path,
+        "uid": message.uid or None,
+        "name": output.name(message.name.decode("utf-8", "surrogateescape")),
+        "date": message.date,
+        "size_bytes": message.size_bytes,
+        "flags": message.flags,
     }

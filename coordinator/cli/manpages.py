@@ -49,8 +49,8 @@ def _page(
     yield from _paragraphs(command.help or summary)
     options = [
         record
-        for one in command.get_params(context)
-        if (record := one.get_help_record(context)) and record[1]
+        for param in command.get_params(context)
+        if (record := param.get_help_record(context)) and record[1]
     ]
     if options:
         yield ".SH OPTIONS"

@@ -43,6 +43,6 @@ def command(
     if as_json:
         output.print_json({"acknowledged": known})
     else:
-        for one in known:
-            say(shown(f"{one.notice.cause}: known to {one.acknowledged_by}"))
+        for standing in known:
+            say(shown(f"{standing.notice.cause}: known to {standing.acknowledged_by}"))
     return EXIT_OK

@@ -69,13 +69,24 @@ def command(invocation: Invocation, last: int, staging: Path | None, as_json: bo
     return EXIT_OK
 
 
-def _notice_row(one: Standing) -> Sequence[str]:
-    state = shown(f"acknowledged by {one.acknowledged_by}") if one.acknowledged else ""
-    state = "over" if one.over else state or shown(one.notice.subject)
-    return one.notice.cause, one.notice.event, both(one.first), number(one.times), both(one.said), state
+def _notice_row(standing: Standing) -> Sequence[str]:
+    state = shown(f"acknowledged by {standing.acknowledged_by}") if standing.acknowledged else ""
+    state = "over" if standing.over else state or shown(standing.notice.subject)
+    return (
+        standing.notice.cause,
+        standing.notice.event,
+        both(standing.first),
+        number(standing.times),
+        both(standing.said),
+        state,
+    )
 
 
-def _channel_row(one: ChannelStanding) -> Sequence[str]:
-    state = shown(f"fails since {output.moment(one.failing_since)}: {one.error}") if one.failing_since else ""
-    counts = map(number, (one.delivered, one.waiting, one.failures, one.given_up))
-    return one.name, *counts, state
+def _channel_row(standing: ChannelStanding) -> Sequence[str]:
+    state = (
+        shown(f"fails since {output.moment(standing.failing_since)}: {standing.error}")
+        if standing.failing_since
+        else ""
+    )
+    counts = map(number, (standing.delivered, standing.waiting, standing.failures, standing.given_up))
+    return standing.name, *counts, state

@@ -134,7 +134,7 @@ def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) ->
     """The arguments of an operation, if it may have them. Asked for ``elsewhere`` (on another host, on the
     page) they may name nothing of this host. Raises UsageError, which says what is wrong."""
     # What is looked at is what is carried out: a word that goes afterwards makes others of those behind it.
-    words = tuple(one for one in arguments if one != "--json")
+    words = tuple(argument for argument in arguments if argument != "--json")
     if "--" in words:
         raise UsageError("-- is given to no operation: what its process adds would stand behind it")
     parsed = _parsed(kind, words)
@@ -202,8 +202,12 @@ def words_of(operation: Operation) -> tuple[str, ...]:
 
 
 def _of_sweep(destinations: Iterable[Destination], to: str) -> frozenset[str]:
-    chosen = [one for one in destinations if to in ("", one.name)]
-    drives = {drive_lock(one.name) for one in chosen if isinstance(one, TapeDestination)}
+    chosen = [destination for destination in destinations if to in ("", destination.name)]
+    drives = {
+        drive_lock(tape_destination.name)
+        for tape_destination in chosen
+        if isinstance(tape_destination, TapeDestination)
+    }
     return frozenset({*(sweep_lock(one.name) for one in chosen), *drives})
 
 
@@ -221,7 +225,9 @@ def _of_restore(what: Mapping[str, Any], place: str) -> Needs:
         paths = ()
     if what["as_user"] is not None:
         paths = tuple(
-            LogicalPath(one.partition, one.group, what["as_user"]) for one in paths if one.user is not None
+            LogicalPath(path.partition, path.group, what["as_user"])
+            for path in paths
+            if path.user is not None
         )
     return Needs(shared=frozenset({ARCHIVES}), urgent=True, paths=paths or _EVERYTHING, into=place)
 
@@ -248,7 +254,7 @@ def _command(kind: Kind) -> click.Command:
 
 
 def _option_of(kind: Kind) -> Any:
-    names = {one.name: one.opts[0] for one in _command(kind).params if one.name}
+    names = {param.name: param.opts[0] for param in _command(kind).params if param.name}
     return lambda name: names.get(name, name)
 
 

@@ -63,22 +63,27 @@ def _looked_up(area: Path, operation: int) -> HostReply:
     return shown_operation(area, Operations(area).get(operation), most_result=None)
 
 
-def _tell(one: Operation, progress: OperationProgress | None, said: str) -> None:
-    request = one.request
-    say(f"operation {one.id}: {called(one)}")
-    say(shown(f"asked for {both(one.asked)} by {request.asked_by}") + _why(request.reason))
+def _tell(operation: Operation, progress: OperationProgress | None, said: str) -> None:
+    request = operation.request
+    say(f"operation {operation.id}: {called(operation)}")
+    say(shown(f"asked for {both(operation.asked)} by {request.asked_by}") + _why(request.reason))
     if request.entry:
         say(shown(f"entry {request.entry} of the schedule, due {both(request.due)}"))
-    state = one.state if one.exit_status is None else f"{one.state}, exit code {one.exit_status}"
-    say(f"{state}{f': {shown(one.waits_for or one.error)}' if one.waits_for or one.error else ''}")
-    if one.started:
-        deaths = f", its process died {counted(one.deaths, 'time')}" if one.deaths else ""
-        say(f"begun {both(one.started)}, {counted(one.attempts, 'start')}{deaths}")
-    if one.ended:
-        say(f"ended {both(one.ended)}")
-    if one.carries:
-        say(f"{request.kind} {one.carries}")
-    if progress is not None and one.ended is None:
+    state = (
+        operation.state
+        if operation.exit_status is None
+        else f"{operation.state}, exit code {operation.exit_status}"
+    )
+    reason = operation.waits_for or operation.error
+    say(f"{state}{f': {shown(reason)}' if reason else ''}")
+    if operation.started:
+        deaths = f", its process died {counted(operation.deaths, 'time')}" if operation.deaths else ""
+        say(f"begun {both(operation.started)}, {counted(operation.attempts, 'start')}{deaths}")
+    if operation.ended:
+        say(f"ended {both(operation.ended)}")
+    if operation.carries:
+        say(f"{request.kind} {operation.carries}")
+    if progress is not None and operation.ended is None:
         _tell_progress(progress)
     if said.strip():
         say()

@@ -66,8 +66,8 @@ def command(
         stopped = coordinator.ask(ask).operations
     if as_json:
         output.print_json({"operations": list(map(asdict, stopped))})
-    for one in () if as_json else stopped:
-        say(f"operation {one.id} ({called(one)}): {one.state}")
+    for operation in () if as_json else stopped:
+        say(f"operation {operation.id} ({called(operation)}): {operation.state}")
     if not stopped and not as_json:
         say("nothing waits, and nothing is under way")
     return status
@@ -77,7 +77,7 @@ def _seen_out(
     area: Path, stopped: Sequence[Operation], grace_seconds: float
 ) -> tuple[Sequence[Operation], int]:
     """Nobody serves, so nobody else kills what does not stop: the operations, when they have ended."""
-    left = [one.id for one in stopped if one.state in UNDER_WAY]
+    left = [operation.id for operation in stopped if operation.state in UNDER_WAY]
     if not left:
         return stopped, EXIT_OK
     note(
@@ -105,6 +105,6 @@ def _stop(area: Path, operations: Sequence[int], *, everything: bool) -> Sequenc
         chosen: Sequence[Operation] = queue.in_states((*NOT_ENDED, "interrupted"))
     else:
         chosen = [queue.get(one) for one in operations]
-        for one in chosen:
-            check_can_stop(one)
+        for operation in chosen:
+            check_can_stop(operation)
     return [_stopped(area, one) for one in chosen]

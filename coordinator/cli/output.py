@@ -195,8 +195,8 @@ def note(line: str) -> None:
 
 def list_skipped(skipped: Sequence[Skipped], what: str = "skipped") -> None:
     """The first entries, and how many more there are."""
-    for one in skipped[:_LISTED]:
-        detail = f": {one.detail}" if one.detail and one.detail != one.reason else ""
-        note(f"{what}: {one.path} ({one.reason}){detail}")
+    for skip in skipped[:_LISTED]:
+        detail = f": {skip.detail}" if skip.detail and skip.detail != skip.reason else ""
+        note(f"{what}: {skip.path} ({skip.reason}){detail}")
     if len(skipped) > _LISTED:
         note(f"{what}: and {number(len(skipped) - _LISTED)} more (--json lists all)")

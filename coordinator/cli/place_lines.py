@@ -23,15 +23,15 @@ def place_lines(
         last = f", the last of them locked until {moment(left.locked_until)}" if left.locked_until else ""
         copies = counted(left.copies, "copy", "copies")
         yield f"to be removed at {left.place}: {copies} ({size(left.size_bytes)}{last})"
-    for one in sweeps:
-        if one.refused:
-            yield f"{one.destination} removes nothing: {one.refused}"
-        if one.out_of_reach:
-            many = counted(one.out_of_reach, "archive")
-            yield f"{one.destination} lacks {many} that somebody has to bring first"
+    for sweep in sweeps:
+        if sweep.refused:
+            yield f"{sweep.destination} removes nothing: {sweep.refused}"
+        if sweep.out_of_reach:
+            many = counted(sweep.out_of_reach, "archive")
+            yield f"{sweep.destination} lacks {many} that somebody has to bring first"
     for look in strays:
         if look.found:
-            since = moment(min(one.since for one in look.found))
+            since = moment(min(stray.since for stray in look.found))
             many = counted(len(look.found), "archive")
             yield (
                 f"at {look.destination}: {many} that the catalog does not know ({size(look.size_bytes)}), "

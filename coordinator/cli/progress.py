@@ -114,7 +114,7 @@ class Tally:
     @property
     def done(self) -> Amount:
         """What is done in all."""
-        return sum((one.done for one in self._going.values()), self._ended)
+        return sum((work.done for work in self._going.values()), self._ended)
 
     @property
     def seconds(self) -> float:

@@ -69,7 +69,10 @@ def command(
             _tell_groups(standing)
         return EXIT_DAMAGED if standing.failed else EXIT_OK
     known = {one.mailbox: one for one in Proofs(area).all()}
-    found = [(LogicalPath(*one.mailbox), known.get(one.mailbox)) for one in candidates_of(area, [path])]
+    found = [
+        (LogicalPath(*candidate.mailbox), known.get(candidate.mailbox))
+        for candidate in candidates_of(area, [path])
+    ]
     if failed:
         found = [(whose, one) for whose, one in found if one is not None and one.outcome == "failed"]
     if as_json:
@@ -83,22 +86,22 @@ def command(
 
 
 def _tell_groups(standing: ProofStanding) -> None:
-    output.print_table(_GROUPS, [_row_of_group(one) for one in standing.groups])
+    output.print_table(_GROUPS, [_row_of_group(group) for group in standing.groups])
     say()
     percent = f"{standing.share:.1%}" if standing.mailboxes else "-"
     say(f"{percent} of {number(standing.mailboxes)} mailboxes were proven within {PROVEN_WITHIN.days} days")
 
 
-def _row_of_group(one: Share) -> Sequence[str]:
+def _row_of_group(share: Share) -> Sequence[str]:
     return (
-        one.partition,
-        one.group,
-        number(one.mailboxes),
-        number(one.proven),
-        f"{one.share:.1%}",
-        number(one.failed),
-        number(one.never),
-        output.moment(one.oldest),
+        share.partition,
+        share.group,
+        number(share.mailboxes),
+        number(share.proven),
+        f"{share.share:.1%}",
+        number(share.failed),
+        number(share.never),
+        output.moment(share.oldest),
     )
 
 

@@ -140,7 +140,7 @@ class Shown(PurgeObserver):
 
 
 def _exit_status(report: PurgeReport) -> int:
-    if any(one.reason == DamagedError.code for one in report.failed):
+    if any(skip.reason == DamagedError.code for skip in report.failed):
         return EXIT_DAMAGED
     if report.failed:
         return EXIT_FAILED
@@ -175,15 +175,15 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
     for scope in report.scopes:
         _tell_scope(scope)
     if report.holds:
-        by = Counter("alarm" if one.automatic else "hold" for one in report.holds)
+        by = Counter("alarm" if hold.automatic else "hold" for hold in report.holds)
         told = " and ".join(counted(count, kind) for kind, count in by.items())
         say(f"{told} {'keeps' if len(report.holds) == 1 else 'keep'} more (`mailhaul hold` lists them)")
-    _tell_files("deleted", [f"{one.file}, {size(one.size_bytes)}" for one in report.deleted])
+    _tell_files("deleted", [f"{deleted.file}, {size(deleted.size_bytes)}" for deleted in report.deleted])
     _tell_files(
         "rewritten",
         [
-            f"{one.new_file}, {size(one.new_bytes)} instead of {size(one.size_bytes)}"
-            for one in report.compacted
+            f"{compacted.new_file}, {size(compacted.new_bytes)} instead of {size(compacted.size_bytes)}"
+            for compacted in report.compacted
         ],
     )
     tell_outdated(report.outdated)
@@ -194,17 +194,21 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
             f"{counted(len(report.left), 'file')} can't be deleted yet, as archives are being read: "
             "the next purge does it"
         )
-    for one in report.away:
-        locked = f", locked until {output.moment(one.locked_until)} at the latest" if one.locked_until else ""
+    for leftovers in report.away:
+        locked = (
+            f", locked until {output.moment(leftovers.locked_until)} at the latest"
+            if leftovers.locked_until
+            else ""
+        )
         say(
             output.shown(
-                f"at {one.place} nobody needs {counted(one.copies, 'copy', 'copies')} "
-                f"({size(one.size_bytes)}{locked}): sweeps remove them"
+                f"at {leftovers.place} nobody needs {counted(leftovers.copies, 'copy', 'copies')} "
+                f"({size(leftovers.size_bytes)}{locked}): sweeps remove them"
             )
         )
     would = "would come free" if dry_run else "came free"
     say(
-        f"{counted(sum(len(one.forgotten) for one in report.scopes), 'run')} and "
+        f"{counted(sum(len(plan.forgotten) for plan in report.scopes), 'run')} and "
         f"{counted(report.versions, 'version')} of mailboxes "
         f"{'would be ' if dry_run else ''}dropped, "
         f"{counted(len(report.deleted), 'archive')} deleted, {number(len(report.compacted))} rewritten: "
@@ -228,7 +232,7 @@ def _tell_scope(scope: ScopePlan) -> None:
 
 
 def _tell_files(what: str, files: Sequence[str]) -> None:
-    for one in files[:_LISTED]:
-        say(output.shown(f"{what}: {one}"))
+    for file in files[:_LISTED]:
+        say(output.shown(f"{what}: {file}"))
     if len(files) > _LISTED:
         say(f"{what}: and {number(len(files) - _LISTED)} more (--json lists all)")

@@ -67,7 +67,7 @@ def bring_back(
     with make_display(clock, as_json=as_json) as display:
 
         def begin(wanted: Sequence[Wanted]) -> None:
-            total = sum(one.location.size_bytes for one in wanted)
+            total = sum(wish.location.size_bytes for wish in wanted)
             display.begin({"recall": Amount(0, total)})
 
         def progress(done: Progress) -> None:

@@ -23,11 +23,16 @@ def command(file: Path, as_json: bool) -> int:
     Example: is it the key that is on the paper in the safe?
       mailhaul keys recipient show /etc/mailhaul/ops.pub
     """
-    one = read_recipient(file)
+    recipient = read_recipient(file)
     if as_json:
         output.print_json(
-            {"name": one.name, "kind": KIND_NAMES[one.kem], "fingerprint": fingerprint(one.id), "file": file}
+            {
+                "name": recipient.name,
+                "kind": KIND_NAMES[recipient.kem],
+                "fingerprint": fingerprint(recipient.id),
+                "file": file,
+            }
         )
     else:
-        say(f"{one.name}  {KIND_NAMES[one.kem]}  {fingerprint(one.id)}")
+        say(f"{recipient.name}  {KIND_NAMES[recipient.kem]}  {fingerprint(recipient.id)}")
     return EXIT_OK

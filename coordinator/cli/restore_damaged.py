@@ -46,7 +46,9 @@ def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
     with open_check(invocation, paths, where, data=data) as check:
         check = _with_archives(invocation, asked, check)
         if check.backup.archives.keys.structures:
-            refuse_locked([one.task.archives for one in check.planned], check.backup.slots)
+            refuse_locked(
+                [planned_check.task.archives for planned_check in check.planned], check.backup.slots
+            )
             refuse_without_vault([one.task.archives for one in check.planned], check.backup.slots)
         planned = plan_mending(check.planned, report.damaged if report else None)
         hooks = restore_hooks(invocation, check.config, files=(), staging=asked.staging)
@@ -74,13 +76,15 @@ def _report(what: str) -> DamageReport | None:
 def _with_archives(invocation: Invocation, asked: RestoreOptions, check: Checking) -> Checking:
     """With all archives where they can be read that the mailboxes lie in."""
     backup = check.backup
-    users = {(one.archive, one.user) for planned in check.planned for one in planned.task.mailboxes}
+    users = {
+        (mailbox.archive, mailbox.user) for planned in check.planned for mailbox in planned.task.mailboxes
+    }
     with opened(backup) as archives:
         needs = {
             need
-            for one in backup.versions
-            if (one.archive, one.user) in users
-            for need in needs_of(backup, archives, one)
+            for version in backup.versions
+            if (version.archive, version.user) in users
+            for need in needs_of(backup, archives, version)
         }
     wanted = to_recall(backup.archives, sorted(needs), far=check.access is not None)
     if not wanted:
@@ -96,7 +100,10 @@ def _with_archives(invocation: Invocation, asked: RestoreOptions, check: Checkin
     )
     names = dict(recalled.now)
     planned = [
-        replace(one, task=replace(one.task, archives=one.task.archives.back(names))) for one in check.planned
+        replace(
+            planned_check, task=replace(planned_check.task, archives=planned_check.task.archives.back(names))
+        )
+        for planned_check in check.planned
     ]
     return replace(check, planned=planned)
 
@@ -105,7 +112,12 @@ def _mend(check: Checking, planned: list[PlannedCheck[MendTask]], *, as_json: bo
     clock = adapters.clock()
     began = clock.monotonic()
     with make_display(clock, as_json=as_json) as display:
-        display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in planned})
+        display.begin(
+            {
+                planned_check.task.label: Amount(planned_check.messages, planned_check.size_bytes)
+                for planned_check in planned
+            }
+        )
         report = run_mending(planned, watched(check.engine, display, _ended), display.progress)
     record_damaged_copies(check.backup.archives, report)
     return Done(report, clock.monotonic() - began)

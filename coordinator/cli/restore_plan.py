@@ -118,17 +118,25 @@ def _tell_time(plan: RestorePlan, rate: Rate | None) -> None:
         )
 
 
-def _mailbox_row(one: PlannedMailbox) -> Sequence[str]:
-    return number(one.messages), size(one.size_bytes), str(one.choice.path), output.shown(_where(one))
+def _mailbox_row(mailbox: PlannedMailbox) -> Sequence[str]:
+    return (
+        number(mailbox.messages),
+        size(mailbox.size_bytes),
+        str(mailbox.choice.path),
+        output.shown(_where(mailbox)),
+    )
 
 
 def _tell_needs(plan: RestorePlan, recalls: set[ArchiveId]) -> None:
     """The files that it takes: whoever keeps some of them elsewhere fetches these."""
-    say(f"needs {counted(len(plan.needs), 'archive')}, {size(sum(one.size_bytes for one in plan.needs))}:")
-    for one in plan.needs[:_NEEDS_LISTED]:
-        state = "  has to be recalled first" if one.archive in recalls else ""
-        state = state if one.there else "  not at hand"
-        say(output.shown(f"  {named(one)}  {sized(one)}{state}"))
+    say(
+        f"needs {counted(len(plan.needs), 'archive')}, "
+        f"{size(sum(needed_file.size_bytes for needed_file in plan.needs))}:"
+    )
+    for file in plan.needs[:_NEEDS_LISTED]:
+        state = "  has to be recalled first" if file.archive in recalls else ""
+        state = state if file.there else "  not at hand"
+        say(output.shown(f"  {named(file)}  {sized(file)}{state}"))
     if len(plan.needs) > _NEEDS_LISTED:
         say(f"  and {number(len(plan.needs) - _NEEDS_LISTED)} more (--json lists all)")
     if recalls:
@@ -137,22 +145,22 @@ def _tell_needs(plan: RestorePlan, recalls: set[ArchiveId]) -> None:
     say()
 
 
-def _room_row(one: FileSystemRoom) -> Sequence[str]:
+def _room_row(room: FileSystemRoom) -> Sequence[str]:
     remarks = [
-        *(["TOO SMALL"] if one.is_too_small else []),
-        *([f"{counted(one.links, 'message')} as hard links of others"] if one.links else []),
-        *(["has quotas: what they leave is unknown"] if one.quotas else []),
+        *(["TOO SMALL"] if room.is_too_small else []),
+        *([f"{counted(room.links, 'message')} as hard links of others"] if room.links else []),
+        *(["has quotas: what they leave is unknown"] if room.quotas else []),
     ]
-    inodes = "not counted" if one.free_inodes is None else number(one.free_inodes)
+    inodes = "not counted" if room.free_inodes is None else number(room.free_inodes)
     return (
-        number(one.messages),
-        size(one.size_bytes),
-        size(one.most_bytes),
-        size(one.free_bytes),
-        number(one.most_inodes),
+        number(room.messages),
+        size(room.size_bytes),
+        size(room.most_bytes),
+        size(room.free_bytes),
+        number(room.most_inodes),
         inodes,
-        one.host,
-        output.shown(one.path),
+        room.host,
+        output.shown(room.path),
         "; ".join(remarks),
     )
 
@@ -177,7 +185,9 @@ def _tell_target(facts: TargetFacts) -> None:
     else:
         _tell_foreign(counts)
     if counts.existing:
-        some = [one for one in facts.fates if one.there or one.present or (one.renumbered and not one.kept)]
+        some = [
+            fate for fate in facts.fates if fate.there or fate.present or (fate.renumbered and not fate.kept)
+        ]
         output.print_table(_FATES, map(_fate_row, some[:_FATES_LISTED]))
     if counts.another and keeps_places(facts.target):
         say(f"{number(counts.another)} of these have another UIDVALIDITY than in the backup: made anew since")
@@ -209,12 +219,12 @@ def _tell_foreign(counts: FateCounts) -> None:
     say(f"{said}, {number(counts.present)} are present as far as can be seen, and would be skipped")
 
 
-def _trial(one: Trial) -> str:
-    if one.error:
-        return f"can't write on {one.host} in {one.path}: {one.error}"
-    owners = {None: "", "": ", and files be given to their owners"}.get(one.owner)
-    told = f"; but files can't be given to their owners: {one.owner}" if owners is None else owners
-    return f"can be written on {one.host} in {one.path}{told}"
+def _trial(trial: Trial) -> str:
+    if trial.error:
+        return f"can't write on {trial.host} in {trial.path}: {trial.error}"
+    owners = {None: "", "": ", and files be given to their owners"}.get(trial.owner)
+    told = f"; but files can't be given to their owners: {trial.owner}" if owners is None else owners
+    return f"can be written on {trial.host} in {trial.path}{told}"
 
 
 def _quota_lines(facts: TargetFacts) -> Iterator[str]:
@@ -226,36 +236,36 @@ def _quota_lines(facts: TargetFacts) -> Iterator[str]:
     if facts.server is None and not facts.target.doveadm:
         yield "quotas are unknown: no doveadm is named that could be asked"
         return
-    for one in facts.excesses[:_FATES_LISTED]:
-        kind = (lambda count: size(count)) if one.kind == "storage" else number
+    for excess in facts.excesses[:_FATES_LISTED]:
+        kind = (lambda count: size(count)) if excess.kind == "storage" else number
         yield (
-            f"over quota: {one.user} ({one.root}) has {kind(one.used)} of {kind(one.limit)}, and "
-            f"{kind(one.wanted)} would come"
+            f"over quota: {excess.user} ({excess.root}) has {kind(excess.used)} of {kind(excess.limit)}, and "
+            f"{kind(excess.wanted)} would come"
         )
     if len(facts.excesses) > _FATES_LISTED:
         yield f"over quota: and {number(len(facts.excesses) - _FATES_LISTED)} more (--json lists them)"
     yield f"the quotas of {counted(facts.quotas_asked, 'user')} were asked for"
 
 
-def _fate_row(one: FolderFate) -> Sequence[str]:
-    another = f"UIDVALIDITY {one.there}, not {one.uidvalidity}" if one.is_another else ""
-    return number(one.kept), number(one.renumbered + one.added), number(one.present), one.path, another
+def _fate_row(fate: FolderFate) -> Sequence[str]:
+    another = f"UIDVALIDITY {fate.there}, not {fate.uidvalidity}" if fate.is_another else ""
+    return number(fate.kept), number(fate.renumbered + fate.added), number(fate.present), fate.path, another
 
 
-def _toll(one: ExpiryToll) -> str:
+def _toll(toll: ExpiryToll) -> str:
     """What a rule would remove."""
-    rule = one.rule
+    rule = toll.rule
     told: list[str] = []
     if rule.seconds is not None:
         told.append(
-            f"{number(one.due)} of {counted(one.messages, 'message')} came longer than "
+            f"{number(toll.due)} of {counted(toll.messages, 'message')} came longer than "
             f"{duration(rule.seconds)} ago: the server counts from the restore, and so keeps them for that "
             "time, but whatever goes by the time of arrival removes them at once"
         )
     if rule.most is not None:
         told.append(
-            f"keeps {counted(rule.most, 'message')}: {number(one.beyond)} of {number(one.messages)} would be "
-            "removed at the next logout"
+            f"keeps {counted(rule.most, 'message')}: {number(toll.beyond)} of {number(toll.messages)} would "
+            "be removed at the next logout"
         )
     return f"the server's own rule for {rule.folder}: {'; '.join(told)}"
 
@@ -278,12 +288,14 @@ def _print_document(
             "messages": plan.messages,
             "size_bytes": plan.size_bytes,
             "lacking": plan.lacking,
-            "needs": [_needed(one, recalls) for one in plan.needs],
-            "missing": [one.archive for one in plan.missing],
+            "needs": [_needed(file, recalls) for file in plan.needs],
+            "missing": [needed_file.archive for needed_file in plan.missing],
             "conflicts": plan.conflicts,
-            "rooms": [_room(one) for one in prospect.rooms],
-            "targets": [_target(one) for one in prospect.targets],
-            "unreached": [{"partition": one.name, "error": why} for one, why in prospect.unreached],
+            "rooms": [_room(room) for room in prospect.rooms],
+            "targets": [_target(target) for target in prospect.targets],
+            "unreached": [
+                {"partition": partition.name, "error": why} for partition, why in prospect.unreached
+            ],
             "rate": rate,
             "seconds": None if rate is None else round(rate.seconds(plan.messages, plan.size_bytes), 1),
             "damaged": backup.damaged,
@@ -296,71 +308,71 @@ def _print_document(
 def _files(plan: RestorePlan) -> Iterator[str]:
     """``_file`` of each mailbox: a hundred thousand of them lie in few."""
     known: dict[ArchiveId, str] = {}
-    for one in plan.mailboxes:
-        archive = one.version.archive
+    for mailbox in plan.mailboxes:
+        archive = mailbox.version.archive
         if archive not in known:
-            known[archive] = _file(plan, one)
+            known[archive] = _file(plan, mailbox)
         yield known[archive]
 
 
-def _planned(one: PlannedMailbox, file: str) -> dict[str, object]:
+def _planned(mailbox: PlannedMailbox, file: str) -> dict[str, object]:
     return {
-        "path": str(one.choice.path),
-        "run": one.version.run,
-        "archive": one.version.archive,
+        "path": str(mailbox.choice.path),
+        "run": mailbox.version.run,
+        "archive": mailbox.version.archive,
         "file": file,
-        "messages": one.messages,
-        "lacking": one.lacking,
-        "size_bytes": one.size_bytes,
+        "messages": mailbox.messages,
+        "lacking": mailbox.lacking,
+        "size_bytes": mailbox.size_bytes,
         "to": {
-            "partition": one.target.name,
-            "format": one.target.format,
-            "path": one.target.path,
-            "place": printable(one.choice.place),
-            "user": output.name(one.choice.to_user),
-            "into": output.name(one.choice.into),
+            "partition": mailbox.target.name,
+            "format": mailbox.target.format,
+            "path": mailbox.target.path,
+            "place": printable(mailbox.choice.place),
+            "user": output.name(mailbox.choice.to_user),
+            "into": output.name(mailbox.choice.into),
         },
     }
 
 
-def _needed(one: NeededFile, recalls: set[ArchiveId]) -> dict[str, object]:
+def _needed(file: NeededFile, recalls: set[ArchiveId]) -> dict[str, object]:
     return {
-        "archive": one.archive,
-        "file": one.file,
-        "place": one.place,
-        "size_bytes": one.size_bytes,
-        "there": one.there,
-        "recall": one.archive in recalls,
+        "archive": file.archive,
+        "file": file.file,
+        "place": file.place,
+        "size_bytes": file.size_bytes,
+        "there": file.there,
+        "recall": file.archive in recalls,
     }
 
 
-def _room(one: FileSystemRoom) -> dict[str, object]:
+def _room(room: FileSystemRoom) -> dict[str, object]:
     return {
-        "host": one.host,
-        "path": one.path,
-        "mailboxes": one.mailboxes,
-        "messages": one.messages,
-        "size_bytes": one.size_bytes,
-        "most_bytes": one.most_bytes,
-        "free_bytes": one.free_bytes,
-        "inodes": one.most_inodes,
-        "links": one.links,
-        "linked_bytes": one.linked_bytes,
-        "free_inodes": one.free_inodes,
-        "quotas": one.quotas,
-        "too_small": one.is_too_small,
+        "host": room.host,
+        "path": room.path,
+        "mailboxes": room.mailboxes,
+        "messages": room.messages,
+        "size_bytes": room.size_bytes,
+        "most_bytes": room.most_bytes,
+        "free_bytes": room.free_bytes,
+        "inodes": room.most_inodes,
+        "links": room.links,
+        "linked_bytes": room.linked_bytes,
+        "free_inodes": room.free_inodes,
+        "quotas": room.quotas,
+        "too_small": room.is_too_small,
     }
 
 
-def _target(one: TargetFacts) -> dict[str, object]:
+def _target(facts: TargetFacts) -> dict[str, object]:
     return {
-        "partition": one.target.name,
-        "path": one.target.path,
-        "trials": one.trials,
-        "folders": one.counts,
-        "fates": one.fates,
-        "unseen": one.unseen,
-        "quotas_asked": one.quotas_asked,
+        "partition": facts.target.name,
+        "path": facts.target.path,
+        "trials": facts.trials,
+        "folders": facts.counts,
+        "fates": facts.fates,
+        "unseen": facts.unseen,
+        "quotas_asked": facts.quotas_asked,
         "over_quota": [
             {
                 "user": output.name(over.user),
@@ -370,30 +382,30 @@ def _target(one: TargetFacts) -> dict[str, object]:
                 "limit": over.limit,
                 "wanted": over.wanted,
             }
-            for over in one.excesses
+            for over in facts.excesses
         ],
-        "expiry": one.expiry,
-        "server": one.server,
-        "troubles": one.troubles,
+        "expiry": facts.expiry,
+        "server": facts.server,
+        "troubles": facts.troubles,
     }
 
 
 def _by_archive(plan: RestorePlan) -> dict[str, list[PlannedMailbox]]:
     grouped: dict[str, list[PlannedMailbox]] = {}
-    for one in plan.mailboxes:
-        grouped.setdefault(_file(plan, one), []).append(one)
+    for mailbox in plan.mailboxes:
+        grouped.setdefault(_file(plan, mailbox), []).append(mailbox)
     return grouped
 
 
-def _file(plan: RestorePlan, one: PlannedMailbox) -> str:
+def _file(plan: RestorePlan, mailbox: PlannedMailbox) -> str:
     """Where the metadata of a mailbox lies."""
-    return plan.archives.path(one.version.archive) or f"archive {one.version.archive.hex()}"
+    return plan.archives.path(mailbox.version.archive) or f"archive {mailbox.version.archive.hex()}"
 
 
-def _where(one: PlannedMailbox) -> str:
+def _where(mailbox: PlannedMailbox) -> str:
     """The place of a mailbox, as far as it is known before the target is opened."""
-    user = output.name(one.choice.to_user)
-    into = f", {output.name(one.choice.into)}" if one.choice.into else ""
-    if "{" in one.target.path or not keeps_places(one.target):
-        return f"{one.target.path} of {user}{into}"
-    return f"{one.target.path}/{printable(one.choice.place) or user}{into}"
+    user = output.name(mailbox.choice.to_user)
+    into = f", {output.name(mailbox.choice.into)}" if mailbox.choice.into else ""
+    if "{" in mailbox.target.path or not keeps_places(mailbox.target):
+        return f"{mailbox.target.path} of {user}{into}"
+    return f"{mailbox.target.path}/{printable(mailbox.choice.place) or user}{into}"

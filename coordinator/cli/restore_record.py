@@ -96,7 +96,11 @@ def _what_failed(invocation: Invocation, staging: Path | None, retry: str) -> Ag
     report = read_report(path)
     refuse(bool(report.order.undoes), f"try it again with: mailhaul restore --undo {report.order.undoes}")
     # Of a group whose list of mailboxes is damaged nobody knows what to try.
-    only = tuple(dict.fromkeys(one.path for one in report.failures if one.again and names_mailbox(one.path)))
+    only = tuple(
+        dict.fromkeys(
+            failure.path for failure in report.failures if failure.again and names_mailbox(failure.path)
+        )
+    )
     if not only:
         raise NotFoundError(f"nothing failed in restore {report.order.restore} that could be tried again")
     return Again(order=report.order, only=only)
@@ -294,8 +298,8 @@ def _ending(context: click.Context, staging: Path | None, record: OpenRestore) -
 def _targets(plan: RestorePlan) -> dict[str, str]:
     """Where mail of each partition goes; a map may spread it over several places."""
     places: dict[str, set[Partition]] = {}
-    for one in plan.mailboxes:
-        places.setdefault(one.version.partition, set()).add(one.target)
+    for mailbox in plan.mailboxes:
+        places.setdefault(mailbox.version.partition, set()).add(mailbox.target)
     return {partition: BETWEEN.join(sorted(map(_described, found))) for partition, found in places.items()}
 
 

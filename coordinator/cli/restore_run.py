@@ -70,8 +70,10 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         plan, engine = _brought_here(case, plan)
         tell_missing(plan)
         if case.backup.archives.keys.structures and not (asked.state_only or asked.provision_only):
-            refuse_locked([one.task.archives for one in plan.tasks], case.backup.slots)
-            refuse_without_vault([one.task.archives for one in plan.tasks], case.backup.slots)
+            refuse_locked([task.task.archives for task in plan.tasks], case.backup.slots)
+            refuse_without_vault(
+                [planned_task.task.archives for planned_task in plan.tasks], case.backup.slots
+            )
         return _restored(case, plan, _for_size(case, plan, engine))
 
 
@@ -140,9 +142,9 @@ def _targets(
     earlier: OpenRestore | None,
 ) -> dict[str, Partition]:
     """Where the mail of each partition goes, or of each that it is renamed to."""
-    partitions = {one.partition for one in backup.versions}
+    partitions = {version.partition for version in backup.versions}
     if renaming is not None:
-        partitions = {renaming.place(one).partition for one in backup.versions}
+        partitions = {renaming.place(mailbox_version).partition for mailbox_version in backup.versions}
     return {
         name: asked.target(_above_earlier(target, name, backup, area, earlier))
         for name, target in goal.targets(partitions).items()
@@ -208,7 +210,7 @@ class _Case(Record, kw_only=True):
     @property
     def margins(self) -> dict[str, int]:
         """How far folders are raised, by partition."""
-        return {name: one.renumbering.uid_margin for name, one in self.targets.items()}
+        return {name: partition.renumbering.uid_margin for name, partition in self.targets.items()}
 
     def plan(self, backup: BackupSet | None = None) -> RestorePlan:
         """The plan, without what is done; of this ``backup`` where archives have come back meanwhile. Raises
@@ -236,7 +238,7 @@ class _Case(Record, kw_only=True):
 
     def needed_first(self, plan: RestorePlan) -> list[ArchiveId]:
         """The archives that have to be brought back before."""
-        archives = [one.archive for one in plan.needs]
+        archives = [file.archive for file in plan.needs]
         return to_recall(self.backup.archives, archives, far=self.access is not None)
 
 
@@ -395,7 +397,7 @@ def _carried_out(case: _Case, plan: RestorePlan, engine: Engine, record: OpenRes
             witness=witness,
             as_json=asked.as_json,
         )
-    run = RunId(record.order.run) if record else max(one.run for one in case.backup.versions)
+    run = RunId(record.order.run) if record else max(version.run for version in case.backup.versions)
     return carry_out_newest_first(
         plan,
         started_of(run),

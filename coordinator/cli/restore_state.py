@@ -30,7 +30,7 @@ def tell_state(done: Done, plan: RestorePlan, backup: BackupSet, *, exact: bool,
                 "aside": report.aside,
                 "present": report.present,
                 "subscriptions": report.files,
-                "skipped": [failure_of(one) for one in report.skipped],
+                "skipped": [failure_of(skip) for skip in report.skipped],
                 "damaged": [failure_of(one, damaged=True) for one in damaged],
             }
         )

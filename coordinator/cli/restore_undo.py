@@ -120,15 +120,15 @@ class Undoing(Record, kw_only=True):
         clock = adapters.clock()
         began = clock.monotonic()
         with make_display(clock, as_json=self.as_json) as display:
-            display.begin({one.label: Amount(len(one.undone), 0) for one in plan.tasks})
+            display.begin({task.label: Amount(len(task.undone), 0) for task in plan.tasks})
             engine = watched(self.engine, display, _ended)
             report = run_undoing(plan.tasks, engine, display.progress, journal)
         return report + RestoreReport(skipped=plan.unknown), clock.monotonic() - began
 
     def _tell(self, head: Mapping[str, object], plan: UndoPlan, report: RestoreReport, seconds: float) -> int:
         output.list_skipped(report.skipped)
-        failures = [failure_of(one) for one in report.skipped]
-        for kind, remedy in dict.fromkeys((one.kind, one.remedy) for one in failures):
+        failures = [failure_of(skip) for skip in report.skipped]
+        for kind, remedy in dict.fromkeys((failure.kind, failure.remedy) for failure in failures):
             output.note(f"{kind}: {remedy}")
         if self.as_json:
             output.print_json(

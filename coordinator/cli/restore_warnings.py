@@ -21,15 +21,15 @@ def tell_moment(moment: ChosenMoment | None) -> None:
 def tell_missing(plan: RestorePlan) -> None:
     """Warn of archives that are not there."""
     output.list_skipped(
-        [Skipped(output.shown(named(one)), "missing", sized(one)) for one in plan.missing], "not at hand"
+        [Skipped(output.shown(named(file)), "missing", sized(file)) for file in plan.missing], "not at hand"
     )
 
 
-def named(one: NeededFile) -> str:
+def named(file: NeededFile) -> str:
     """The file of an archive, or what it is called where there is none."""
-    return one.file or f"archive {one.archive.hex()}"
+    return file.file or f"archive {file.archive.hex()}"
 
 
-def sized(one: NeededFile) -> str:
+def sized(file: NeededFile) -> str:
     """Its size, as far as that is known."""
-    return output.size(one.size_bytes) if one.size_bytes else ""
+    return output.size(file.size_bytes) if file.size_bytes else ""

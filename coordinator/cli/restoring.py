@@ -62,7 +62,7 @@ class Goal(Record, kw_only=True):
                 return {name: of_partition(self.place, name) for name in partitions}
             # One record for all: two mailboxes that would meet there are found by that.
             return dict.fromkeys(partitions, self.place)
-        return {one.name: one for one in self.config.partitions} if self.config else {}
+        return {partition.name: partition for partition in self.config.partitions} if self.config else {}
 
 
 def chosen_goal(
@@ -76,9 +76,9 @@ def chosen_goal(
         area = staging_area(invocation, staging) if staging or invocation.config else None
         stores = _known_stores(area)
         if place.access is None:
-            each = [of_partition(place, one.name) for one in stores if names_partition(place)]
-            for one in (place, *each):
-                refuse_target(one, area, stores)
+            each = [of_partition(place, store.name) for store in stores if names_partition(place)]
+            for partition in (place, *each):
+                refuse_target(partition, area, stores)
         bounds = _bounds(invocation) if staging is None else None
         return Goal(
             place=place,
@@ -144,13 +144,14 @@ class Done(Record):
         damaged = (*damaged, *report.damaged)
         output.list_skipped(damaged, "damaged")
         output.list_skipped(report.skipped)
-        failures = [*(failure_of(one, damaged=True) for one in damaged), *map(failure_of, report.skipped)]
-        for kind, remedy in dict.fromkeys((one.kind, one.remedy) for one in failures):
+        failures = [*(failure_of(skip, damaged=True) for skip in damaged), *map(failure_of, report.skipped)]
+        for kind, remedy in dict.fromkeys((failure.kind, failure.remedy) for failure in failures):
             output.note(f"{kind}: {remedy}")
-        copies = sorted(f"{one.place}:{one.name}" for _, one in report.replaced)
-        for one in copies:
+        copies = sorted(f"{location.place}:{location.name}" for _, location in report.replaced)
+        for copy in copies:
             output.note(
-                f"{output.shown(one)} is damaged; what is wrong there was read elsewhere, and the next sweep "
+                f"{output.shown(copy)} is damaged; what is wrong there was read elsewhere, and the "
+                "next sweep "
                 "puts another copy in its place"
             )
         if as_json:
@@ -169,7 +170,7 @@ class Done(Record):
                     "seconds": round(self.seconds, 3),
                     "skipped": [failure_of(one) for one in report.skipped],
                     "damaged": [failure_of(one, damaged=True) for one in damaged],
-                    "uids": [{"mailbox": mailbox, **one._asdict()} for mailbox, one in report.uids],
+                    "uids": [{"mailbox": mailbox, **uid_map._asdict()} for mailbox, uid_map in report.uids],
                     "damaged_copies": copies,
                 }
             )
@@ -227,11 +228,11 @@ def carry_out(
     began = clock.monotonic()
     earlier = RestoreReport() if journal is None else journal.total
     with make_display(clock, as_json=as_json) as display:
-        display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
+        display.begin({task.task.label: Amount(task.messages, task.size_bytes) for task in tasks})
         report = run_tasks(
             tasks, watched(engine, display, _ended), display.progress, journal, witness=witness
         )
-    _end((*targets, *(one.task.target for one in tasks)), engine, archives, report)
+    _end((*targets, *(planned_task.task.target for planned_task in tasks)), engine, archives, report)
     return Done(report, clock.monotonic() - began, earlier)
 
 

@@ -108,8 +108,8 @@ def command(
     if as_json:
         output.print_json(_document(told))
     elif lists is not None:
-        for one in (entries := _listed(told, lists)):
-            say(_entry_line(one))
+        for skip in (entries := _listed(told, lists)):
+            say(_entry_line(skip))
         if not entries:
             say(f"nothing {lists}")
     else:
@@ -124,12 +124,15 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
         record=listed_runs(catalog, [record])[0],
         units=catalog.units(record.run),
         area=area,
-        archives={(one.partition, one.group, one.shard): one for one in catalog.archives(record.run)},
+        archives={
+            (archive.partition, archive.group, archive.shard): archive
+            for archive in catalog.archives(record.run)
+        },
         departed=catalog.departures(record.run),
         alarms=catalog.alarms(record.run),
         partitions=catalog.unlisted(record.run),
-        skipped=[one for one in entries if one.reason not in NO_FAULT],
-        excluded=[one for one in entries if one.reason in EXCLUDED],
+        skipped=[entry for entry in entries if entry.reason not in NO_FAULT],
+        excluded=[skip for skip in entries if skip.reason in EXCLUDED],
         vanished=[one for one in entries if one.reason in NO_FAULT - EXCLUDED],
         accepted=accepted_at(read_accepted(area), record.run),
         hooks=failures_of(area, record.run),
@@ -162,33 +165,33 @@ def _list_runs(runs: Sequence[ListedRun], *, as_json: bool) -> None:
         output.print_table(_RUNS, map(_run_row, runs))
 
 
-def _run_row(one: ListedRun) -> Sequence[str]:
+def _run_row(run: ListedRun) -> Sequence[str]:
     return (
-        one.run,
-        both(one.started),
-        duration((one.ended - one.started).total_seconds()) if one.ended else "-",
-        _state(one),
-        number(one.mailboxes),
-        number(one.departed),
-        number(one.messages),
-        size(one.size_bytes),
-        number(one.read),
-        f"+{number(one.added)}",
-        f"-{number(one.vanished)}",
-        size(one.new_bytes),
-        size(one.archive_bytes),
-        number(one.skipped),
-        output.shown(_lie_in(one.places)),
+        run.run,
+        both(run.started),
+        duration((run.ended - run.started).total_seconds()) if run.ended else "-",
+        _state(run),
+        number(run.mailboxes),
+        number(run.departed),
+        number(run.messages),
+        size(run.size_bytes),
+        number(run.read),
+        f"+{number(run.added)}",
+        f"-{number(run.vanished)}",
+        size(run.new_bytes),
+        size(run.archive_bytes),
+        number(run.skipped),
+        output.shown(_lie_in(run.places)),
     )
 
 
 def _lie_in(places: Sequence[PlaceStanding]) -> str:
     """``staging 2, vault 2 (1 copied)``: where archives are."""
     told: dict[str, str] = {}
-    for one in places:
-        several = number(one.archives)
-        more = several if one.state == "kept" else f" ({several} {one.state})"
-        told[one.place] = told.get(one.place, "") + more
+    for standing in places:
+        several = number(standing.archives)
+        more = several if standing.state == "kept" else f" ({several} {standing.state})"
+        told[standing.place] = told.get(standing.place, "") + more
     # Those that count first, in each place.
     return ", ".join(f"{place} {what.strip()}" for place, what in told.items())
 
@@ -196,9 +199,10 @@ def _lie_in(places: Sequence[PlaceStanding]) -> str:
 def _document(told: _Told) -> dict[str, object]:
     return {
         **asdict(told.record),
-        "units": [_unit(one, told) for one in told.units],
+        "units": [_unit(unit, told) for unit in told.units],
         "departed_mailboxes": [
-            {"path": _path(one), "reason": one.departed, "detail": one.detail} for one in told.departed
+            {"path": _path(version), "reason": version.departed, "detail": version.detail}
+            for version in told.departed
         ],
         "alarm_entries": told.alarms,
         "failed_partitions": told.partitions,
@@ -222,7 +226,7 @@ def _tell(told: _Told) -> None:
     units = sorted(told.units, key=lambda one: one.state != "failed")
     output.print_table(_UNITS, map(_unit_row, units[:_LISTED_UNITS]))
     _tell_more(len(units) - _LISTED_UNITS, "--json has all")
-    if lines := [line for one in told.archives.values() if (line := _archive_line(one, told.area))]:
+    if lines := [line for archive in told.archives.values() if (line := _archive_line(archive, told.area))]:
         say()
         for line in lines[:_LISTED]:
             say(output.shown(line))
@@ -230,26 +234,26 @@ def _tell(told: _Told) -> None:
     again = f"`mailhaul runs {record.run}"
     _tell_entries("failed", _listed(told, "failed"), f"{again} --failed` lists all")
     _tell_entries("alarms", told.alarms, "--json has all")
-    gone = [Skipped(_path(one), one.departed, one.detail) for one in told.departed]
+    gone = [Skipped(_path(version), version.departed, version.detail) for version in told.departed]
     _tell_entries("mailboxes departed", gone, "--json has all")
     _tell_entries("skipped", told.skipped, f"{again} --skipped` lists all")
     _tell_sums("excluded", told.excluded, f"{again} --excluded` lists them")
     _tell_sums("vanished while they were looked at", told.vanished, "--json lists them")
-    accepted = [Skipped(one.path, one.reason, f"accepted {one.accepted}") for one in told.accepted]
+    accepted = [Skipped(loss.path, loss.reason, f"accepted {loss.accepted}") for loss in told.accepted]
     _tell_entries("losses that were accepted", accepted, "--json has all")
-    hooks = [Skipped(one.hook, one.why, one.output.strip().replace("\n", "; ")) for one in told.hooks]
+    hooks = [Skipped(hook.hook, hook.why, hook.output.strip().replace("\n", "; ")) for hook in told.hooks]
     _tell_entries("hooks that failed", hooks, "--json has all")
 
 
 def _listed(told: _Told, lists: str) -> Sequence[Skipped]:
     if lists == "failed":
-        units = [Skipped(_label(one), "failed", one.error) for one in told.units if one.state == "failed"]
+        units = [Skipped(_label(unit), "failed", unit.error) for unit in told.units if unit.state == "failed"]
         return [*told.partitions, *units]
     return told.skipped if lists == "skipped" else told.excluded
 
 
-def _entry_line(one: Skipped) -> str:
-    return output.shown(f"{one.path} ({one.reason}) {one.detail}".rstrip())
+def _entry_line(skipped: Skipped) -> str:
+    return output.shown(f"{skipped.path} ({skipped.reason}) {skipped.detail}".rstrip())
 
 
 def _tell_entries(what: str, entries: Sequence[Skipped], rest: str) -> None:
@@ -274,48 +278,48 @@ def _tell_more(more: int, rest: str) -> None:
 
 
 def _sums(entries: Sequence[Skipped]) -> str:
-    counts = Counter(one.reason for one in entries)
+    counts = Counter(entry.reason for entry in entries)
     return (
         f"{number(len(entries))} ({', '.join(f'{why} {number(many)}' for why, many in counts.most_common())})"
     )
 
 
-def _state(one: RunRecord) -> str:
-    alarms = counted(one.alarms, "alarm") if one.alarms else ""
-    return ", ".join(filter(None, (one.state, "purged" if one.purged else "", alarms)))
+def _state(record: RunRecord) -> str:
+    alarms = counted(record.alarms, "alarm") if record.alarms else ""
+    return ", ".join(filter(None, (record.state, "purged" if record.purged else "", alarms)))
 
 
-def _path(one: Version) -> str:
-    return str(LogicalPath(one.partition, one.group, one.user))
+def _path(version: Version) -> str:
+    return str(LogicalPath(version.partition, version.group, version.user))
 
 
-def _label(one: UnitRecord) -> str:
-    return f"{one.partition}/{one.group}/{one.shard}"
+def _label(record: UnitRecord) -> str:
+    return f"{record.partition}/{record.group}/{record.shard}"
 
 
-def _unit_row(one: UnitRecord) -> Sequence[str]:
+def _unit_row(record: UnitRecord) -> Sequence[str]:
     return (
-        _label(one),
-        f"{one.state}, purged" if one.purged else one.state,
-        number(one.attempts),
-        duration(one.seconds),
-        number(one.mailboxes),
-        number(one.messages),
-        size(one.size_bytes),
-        number(one.read),
-        f"+{number(one.added)}",
-        f"-{number(one.vanished)}",
-        size(one.new_bytes),
-        size(one.archive_bytes),
-        number(one.skipped),
+        _label(record),
+        f"{record.state}, purged" if record.purged else record.state,
+        number(record.attempts),
+        duration(record.seconds),
+        number(record.mailboxes),
+        number(record.messages),
+        size(record.size_bytes),
+        number(record.read),
+        f"+{number(record.added)}",
+        f"-{number(record.vanished)}",
+        size(record.new_bytes),
+        size(record.archive_bytes),
+        number(record.skipped),
     )
 
 
-def _unit(one: UnitRecord, told: _Told) -> dict[str, object]:
-    archive = told.archives.get((one.partition, one.group, one.shard))
+def _unit(record: UnitRecord, told: _Told) -> dict[str, object]:
+    archive = told.archives.get((record.partition, record.group, record.shard))
     staged = None if archive is None else _file(archive, told.area)
     copies = () if archive is None else [copy for copy in archive.copies if copy.place != STAGING]
-    return asdict(one) | {
+    return asdict(record) | {
         "file": staged,
         "copies": copies,
     }
@@ -330,5 +334,5 @@ def _file(archive: ArchiveRecord, area: Path) -> Path | None:
 def _archive_line(archive: ArchiveRecord, area: Path) -> str:
     """Where an archive lies, best in the staging area; empty for one that is nowhere."""
     file = _file(archive, area)
-    away = ", ".join(f"{one.place}:{one.name}" for one in archive.copies if one.state == "kept")
+    away = ", ".join(f"{copy.place}:{copy.name}" for copy in archive.copies if copy.state == "kept")
     return str(file) if file else away

@@ -66,7 +66,9 @@ def command(invocation: Invocation, until: str | None, count: int | None, as_jso
     area = config.staging.path
     known = entries(config.schedule)
     handled = HandledMoments(area).all() if place(area).exists() else {}  # looking makes no file
-    busy = [one for one in Operations(area).in_states(NOT_ENDED) if named(one.request)] if handled else []
+    busy = (
+        [state for state in Operations(area).in_states(NOT_ENDED) if named(state.request)] if handled else []
+    )
     served = area.joinpath(".mailhaul").is_dir() and is_served(area)
     ahead = coming(config, handled, zone, now, end, count or (None if end else _COUNT))
     if as_json:
@@ -78,13 +80,13 @@ def command(invocation: Invocation, until: str | None, count: int | None, as_jso
                 "next": ahead,
                 "handled": [
                     {
-                        "entry": one.name,
-                        "moment": handled[one.name].moment,
-                        "local": shown_in(zone, handled[one.name].moment),
-                        "passed_over": handled[one.name].passed_over,
+                        "entry": entry.name,
+                        "moment": handled[entry.name].moment,
+                        "local": shown_in(zone, handled[entry.name].moment),
+                        "passed_over": handled[entry.name].passed_over,
                     }
-                    for one in known
-                    if one.name in handled
+                    for entry in known
+                    if entry.name in handled
                 ],
                 "under_way": busy,
             }

@@ -92,7 +92,7 @@ def named_paths(
 ) -> list[LogicalPath]:
     """The paths that were named, or those of all that lay on a host. Raises UsageError unless there is one of
     these, NotFoundError."""
-    named = [one for one in paths if one != LogicalPath()] if host is not None else list(paths)
+    named = [path for path in paths if path != LogicalPath()] if host is not None else list(paths)
     if host is None:
         refuse(not named, "say what: a PATH (/ for everything), or --host NAME")
         return named
@@ -105,7 +105,7 @@ def named_paths(
 
 def _tell_passed_over(moment: ChosenMoment) -> None:
     note(f"the newest good moment is {moment.run}")
-    list_skipped([Skipped(one.run, one.reason, one.detail) for one in moment.passed_over], "passed over")
+    list_skipped([Skipped(over.run, over.reason, over.detail) for over in moment.passed_over], "passed over")
 
 
 @contextmanager

@@ -96,10 +96,10 @@ def show(
         output.print_table(_RUNS, map(_run_row, overview.runs))
     if overview.good:
         say()
-        output.print_table(_GOOD, (_good_row(one, overview.taken) for one in overview.good))
-        if any(one.behind or one.never for one in overview.good):
+        output.print_table(_GOOD, (_good_row(backup, overview.taken) for backup in overview.good))
+        if any(good_backup.behind or good_backup.never for good_backup in overview.good):
             say("that of the worst mailbox; `mailhaul status --behind` lists those behind")
-    if overview.sweeps or any(one.place != STAGING for one in overview.copies.places):
+    if overview.sweeps or any(place.place != STAGING for place in overview.copies.places):
         say()
         _show_copies(overview)
     for erasure in overview.erasures:
@@ -125,43 +125,46 @@ def _encryption(overview: Overview) -> str:
         return "whether archives are encrypted is not known: the directory of keys can't be read"
     if not overview.encrypted:
         return "archives are not encrypted"
-    names = ", ".join(one.name for one in overview.recipients)
+    names = ", ".join(recipient.name for recipient in overview.recipients)
     return (
         f"archives are encrypted, for {names}" if names else "archives are encrypted; the keys are not here"
     )
 
 
-def _show_governed(one: GovernorState) -> None:
-    if one.blind or one.p95_seconds is None:
-        say(shown(f"{one.host}: how long users wait is not known: {one.blind or 'nobody has looked yet'}"))
+def _show_governed(state: GovernorState) -> None:
+    if state.blind or state.p95_seconds is None:
+        say(
+            shown(f"{state.host}: how long users wait is not known: {state.blind or 'nobody has looked yet'}")
+        )
     else:
-        p95, target = output.milliseconds(one.p95_seconds), output.milliseconds(one.target_seconds)
-        say(shown(f"{one.host}: 95 of 100 times users wait {p95} at most, target {target}"))
-    say(f"  the work there goes on at {one.level:.0%}, by {counted(one.workers, 'worker')}")
-    if one.why:
-        say(f"  because {one.why}")
+        p95, target = output.milliseconds(state.p95_seconds), output.milliseconds(state.target_seconds)
+        say(shown(f"{state.host}: 95 of 100 times users wait {p95} at most, target {target}"))
+    say(f"  the work there goes on at {state.level:.0%}, by {counted(state.workers, 'worker')}")
+    if state.why:
+        say(f"  because {state.why}")
 
 
-def _show_restore(one: RestoreStatus, again: Callable[[str, str], str]) -> None:
+def _show_restore(status: RestoreStatus, again: Callable[[str, str], str]) -> None:
     state = {
         "running": "goes on",
         "interrupted": "was interrupted",
-        "done": f"is done, but: {number(one.absent)} not there, {number(one.altered)} there, not as it was",
-    }.get(one.state, f"was stopped: {one.error}")
-    say(shown(f"restore {one.restore}, begun {both(one.begun)}, {state}"))
+        "done": f"is done, but: {number(status.absent)} not there, {number(status.altered)} there, "
+        "not as it was",
+    }.get(status.state, f"was stopped: {status.error}")
+    say(shown(f"restore {status.restore}, begun {both(status.begun)}, {state}"))
     say(
-        f"  done: {number(one.mailboxes_done)} of {counted(one.mailboxes, 'mailbox', 'mailboxes')}, "
-        f"{number(one.messages_done)} of {counted(one.messages, 'message')}, "
-        f"{size(one.bytes_done)} of {size(one.size_bytes)}"
+        f"  done: {number(status.mailboxes_done)} of {counted(status.mailboxes, 'mailbox', 'mailboxes')}, "
+        f"{number(status.messages_done)} of {counted(status.messages, 'message')}, "
+        f"{size(status.bytes_done)} of {size(status.size_bytes)}"
     )
-    for part in one.reached:
+    for part in status.reached:
         say(f"  {counted(part.mailboxes, 'mailbox', 'mailboxes')}: {reach_in_words(part.reach)}")
-    if one.report:
-        say(shown(f"  the list, with what to do: {one.report}"))
-    if one.absent and not one.undoes:
-        say(shown(f"  try again what is not there: {again(one.restore, '--retry')}"))
-    elif one.state in ("interrupted", "stopped"):
-        say(shown(f"  go on with: {again(one.restore, '--resume')}"))
+    if status.report:
+        say(shown(f"  the list, with what to do: {status.report}"))
+    if status.absent and not status.undoes:
+        say(shown(f"  try again what is not there: {again(status.restore, '--retry')}"))
+    elif status.state in ("interrupted", "stopped"):
+        say(shown(f"  go on with: {again(status.restore, '--resume')}"))
 
 
 def reach_in_words(reach: str) -> str:
@@ -172,8 +175,11 @@ def reach_in_words(reach: str) -> str:
 
 def _show_copies(overview: Overview) -> None:
     standing = overview.copies
-    counting = [one for one in standing.places if one.state == "kept"]
-    told = ", ".join(f"{one.place} {number(one.archives)} ({size(one.size_bytes)})" for one in counting)
+    counting = [place for place in standing.places if place.state == "kept"]
+    told = ", ".join(
+        f"{place_standing.place} {number(place_standing.archives)} ({size(place_standing.size_bytes)})"
+        for place_standing in counting
+    )
     say(shown(f"copies that count: {told or 'none'}"))
     for state, what in (("copied", "to be looked at again before they count"), ("lost", "lost there")):
         some = [f"{one.place} {number(one.archives)}" for one in standing.places if one.state == state]
@@ -185,10 +191,10 @@ def _show_copies(overview: Overview) -> None:
     ):
         if many:
             say(f"{what}: {counted(many, 'archive')}, the oldest of {output.moment(since)}")
-    for one in overview.sweeps:
-        said = f": {one.error}" if one.error else ""
-        failing = f", not all since {output.moment(one.failing_since)}{said}" if one.failing_since else ""
-        say(shown(f"swept to {one.destination}: {output.moment(one.ended)}{failing}"))
+    for sweep in overview.sweeps:
+        said = f": {sweep.error}" if sweep.error else ""
+        failing = f", not all since {output.moment(sweep.failing_since)}{said}" if sweep.failing_since else ""
+        say(shown(f"swept to {sweep.destination}: {output.moment(sweep.ended)}{failing}"))
     for line in place_lines(standing, overview.sweeps, overview.strays):
         say(shown(line))
 
@@ -242,27 +248,27 @@ def _show_run(run: RunStatus, now: datetime) -> None:
 def _show_units(run: RunStatus, now: datetime) -> None:
     if run.units:
         say()
-        output.print_table(_UNITS, (_unit_row(one, now) for one in run.units))
-    for one in run.units:
-        if one.waiting:
-            say(shown(f"{one.unit} waits: {one.waiting}"))
+        output.print_table(_UNITS, (_unit_row(status, now) for status in run.units))
+    for unit in run.units:
+        if unit.waiting:
+            say(shown(f"{unit.unit} waits: {unit.waiting}"))
 
 
 def _show_troubles(run: RunStatus) -> None:
     for host in run.hosts:
         if host.lost:
             say(shown(f"host {host.host} is lost: {host.lost}"))
-    for one in run.failures[:_LISTED_FAILURES]:
-        say(shown(f"{one.what} failed: {one.message}"))
+    for failure in run.failures[:_LISTED_FAILURES]:
+        say(shown(f"{failure.what} failed: {failure.message}"))
     more = sum(run.failed.values()) - _LISTED_FAILURES
     if more > 0:
         say(f"and {number(more)} more failures")
 
 
 def _show_queue(queue: QueueStanding) -> None:
-    for one in queue.going:
-        reason = f"; it {one.waits_for}" if one.waits_for else ""
-        say(shown(f"operation {one.id} is {one.state}: {called(one)}{reason}"))
+    for operation in queue.going:
+        reason = f"; it {operation.waits_for}" if operation.waits_for else ""
+        say(shown(f"operation {operation.id} is {operation.state}: {called(operation)}{reason}"))
     for one in queue.waiting[:_LISTED_OPERATIONS]:
         reason = f": {one.waits_for}" if one.waits_for else ""
         say(shown(f"operation {one.id} is waiting: {called(one)}{reason}"))
@@ -298,10 +304,10 @@ def _show_receiver(receiver: ReceiverStatus, now: float) -> None:
         say(f"it turned away {', '.join(turned_away)}")
     if receiver.streams:
         say()
-        output.print_table(_STREAMS, (_stream_row(one, now) for one in receiver.streams))
-    for one in receiver.streams:
-        if one.waiting:
-            say(shown(f"{_unit_of(one)} waits: {one.waiting}"))
+        output.print_table(_STREAMS, (_stream_row(status, now) for status in receiver.streams))
+    for stream in receiver.streams:
+        if stream.waiting:
+            say(shown(f"{_unit_of(stream)} waits: {stream.waiting}"))
 
 
 def _show_room(overview: Overview) -> None:
@@ -313,26 +319,26 @@ def _show_room(overview: Overview) -> None:
     click.secho(f"{text}: it is full, workers wait", fg="red") if full else say(text)
 
 
-def _unit_row(one: UnitStatus, now: datetime) -> tuple[str, ...]:
-    again = f" (try {one.attempt})" if one.attempt > 1 else ""
+def _unit_row(status: UnitStatus, now: datetime) -> tuple[str, ...]:
+    again = f" (try {status.attempt})" if status.attempt > 1 else ""
     return (
-        shown(one.unit) + again,
-        shown(one.host) or "here",
-        duration(_seconds(one.since, now)),
-        number(one.messages),
-        size(one.size_bytes),
-        size(one.expected_bytes),
-        output.name(one.user),
+        shown(status.unit) + again,
+        shown(status.host) or "here",
+        duration(_seconds(status.since, now)),
+        number(status.messages),
+        size(status.size_bytes),
+        size(status.expected_bytes),
+        output.name(status.user),
     )
 
 
-def _stream_row(one: StreamStatus, now: float) -> tuple[str, ...]:
+def _stream_row(status: StreamStatus, now: float) -> tuple[str, ...]:
     return (
-        shown(_unit_of(one)),
-        shown(one.host),
-        duration(max(0, round(now - one.since))),
-        size(one.written_bytes),
-        str(one.epoch),
+        shown(_unit_of(status)),
+        shown(status.host),
+        duration(max(0, round(now - status.since))),
+        size(status.written_bytes),
+        str(status.epoch),
     )
 
 
@@ -344,24 +350,24 @@ def _unit_of(stream: StreamStatus) -> str:
     return stream.file
 
 
-def _run_row(one: RunRecord) -> tuple[str, ...]:
+def _run_row(record: RunRecord) -> tuple[str, ...]:
     return (
-        one.run,
-        duration(_seconds(one.started, one.ended)) if one.ended else "-",
-        one.state,
-        number(one.messages),
-        size(one.size_bytes),
-        number(one.skipped),
+        record.run,
+        duration(_seconds(record.started, record.ended)) if record.ended else "-",
+        record.state,
+        number(record.messages),
+        size(record.size_bytes),
+        number(record.skipped),
     )
 
 
-def _good_row(one: GoodBackup, now: datetime) -> tuple[str, ...]:
+def _good_row(backup: GoodBackup, now: datetime) -> tuple[str, ...]:
     return (
-        shown(f"{one.partition}/{one.group}"),
-        both(one.sealed),
-        _age(_seconds(one.sealed, now)) if one.sealed else "none",
-        number(one.mailboxes),
-        number(one.behind) if one.behind else "",
+        shown(f"{backup.partition}/{backup.group}"),
+        both(backup.sealed),
+        _age(_seconds(backup.sealed, now)) if backup.sealed else "none",
+        number(backup.mailboxes),
+        number(backup.behind) if backup.behind else "",
     )
 
 
@@ -395,10 +401,14 @@ def show_behind(behind: Sequence[Behind], since: datetime | None, now: datetime)
     output.print_table(_BEHIND, (_behind_row(one, now) for one in behind))
 
 
-def _behind_row(one: Behind, now: datetime) -> tuple[str, ...]:
+def _behind_row(behind: Behind, now: datetime) -> tuple[str, ...]:
     return (
-        shown(str(LogicalPath(one.partition, one.group, one.user))),
-        both(one.stored) if one.stored else "none",
-        _age(_seconds(one.stored, now)) if one.stored else "",
-        shown(f"{one.reason}: {one.detail}" if one.detail else one.reason or "no run has tried since"),
+        shown(str(LogicalPath(behind.partition, behind.group, behind.user))),
+        both(behind.stored) if behind.stored else "none",
+        _age(_seconds(behind.stored, now)) if behind.stored else "",
+        shown(
+            f"{behind.reason}: {behind.detail}"
+            if behind.detail
+            else behind.reason or "no run has tried since"
+        ),
     )

@@ -71,7 +71,7 @@ def command(
     from ..sweeping.sweep import rehearse, sweep  # while the workers load their part
 
     config = configured(invocation) if staging is None else None
-    named = SweepConfig(rules=SweepRules(copies=tuple(one.name for one in site.destinations)))
+    named = SweepConfig(rules=SweepRules(copies=tuple(destination.name for destination in site.destinations)))
     request = SweepRequest(
         path=path,
         to=to,
@@ -166,19 +166,19 @@ def _tell(report: SweepReport, *, dry_run: bool) -> None:
         ],
         [
             (
-                one.name,
-                number(one.copied),
-                size(one.copied_bytes),
-                number(one.looked),
-                number(len(one.lost)),
-                number(one.removed),
-                number(one.waiting),
+                destination_report.name,
+                number(destination_report.copied),
+                size(destination_report.copied_bytes),
+                number(destination_report.looked),
+                number(len(destination_report.lost)),
+                number(destination_report.removed),
+                number(destination_report.waiting),
             )
-            for one in report.destinations
+            for destination_report in report.destinations
         ],
     )
-    for one in report.destinations:
-        tell_destination(one)
+    for destination in report.destinations:
+        tell_destination(destination)
     output.list_skipped(report.damaged, "damaged, and not copied")
     if report.left:
         note(

@@ -25,7 +25,9 @@ def command(invocation: Invocation, name: str, as_json: bool) -> int:
     """
     with tape_of(invocation, name) as tape:
         try:
-            where = {one.tag: one.where for one in tape.library.cartridges() if one.tag}
+            where = {
+                cartridge.tag: cartridge.where for cartridge in tape.library.cartridges() if cartridge.tag
+            }
         except PlaceError as error:
             note(error.message)
             where = {}
@@ -33,13 +35,13 @@ def command(invocation: Invocation, name: str, as_json: bool) -> int:
         wanted = tape.inventory.wanted()
     volumes.sort(key=lambda one: (one[0].label.pool, one[0].label.label))
     if as_json:
-        output.print_json({"volumes": [document(*one) for one in volumes], "wanted": wanted})
+        output.print_json({"volumes": [document(*volume) for volume in volumes], "wanted": wanted})
         return EXIT_OK
     if volumes:
         output.print_table(VOLUMES, (row(*one) for one in volumes))
     else:
         say("no volumes are known")
-    for one in wanted:
-        what = f"volume {one.label!r}" if one.volume else "a volume with room, or a blank one,"
-        say(shown(f"wanted since {one.since[:19]}: {what} of pool {one.pool!r}, {one.why}"))
+    for wish in wanted:
+        what = f"volume {wish.label!r}" if wish.volume else "a volume with room, or a blank one,"
+        say(shown(f"wanted since {wish.since[:19]}: {what} of pool {wish.pool!r}, {wish.why}"))
     return EXIT_OK

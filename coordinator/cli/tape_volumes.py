@@ -44,22 +44,26 @@ def tape_of(invocation: Invocation, name: str) -> Iterator[Tape]:
 
 def volume_of(tape: Tape, text: str) -> KnownVolume:
     """The known volume that is called so. Raises NotFoundError; UsageError if several are."""
-    fit = [one for one in tape.inventory.all() if text in (one.label.volume, one.label.label, one.tag)]
+    fit = [
+        volume
+        for volume in tape.inventory.all()
+        if text in (volume.label.volume, volume.label.label, volume.tag)
+    ]
     if not fit:
         raise NotFoundError(
             f"no volume {text!r} is known; `mailhaul tape inventory` looks for it", volume=text
         )
     if len(fit) > 1:
-        uuids = ", ".join(one.label.volume for one in fit)
+        uuids = ", ".join(known_volume.label.volume for known_volume in fit)
         raise UsageError(f"several volumes are called {text!r}: name one by its UUID: {uuids}")
     return fit[0]
 
 
 def cartridge_of(tape: Tape, text: str) -> Cartridge:
     """The cartridge in reach that is called so, by its bar code or by where it is. Raises NotFoundError."""
-    for one in tape.library.cartridges():
-        if text in (one.tag, one.where):
-            return one
+    for cartridge in tape.library.cartridges():
+        if text in (cartridge.tag, cartridge.where):
+            return cartridge
     raise NotFoundError(f"{text!r} is the bar code, or the place, of no volume in reach", volume=text)
 
 

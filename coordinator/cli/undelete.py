@@ -146,7 +146,7 @@ def _with_keys(
     """All archives, with the keys of those that are needed. Raises EncryptedError, which names who could open
     them, if they are encrypted and there is no key."""
     user = found.whose.user or ""
-    needed = {one.archive for one in found.vanished}
+    needed = {vanished.archive for vanished in found.vanished}
     for archive in tuple(needed):
         entry = archives(archive).entry(user)
         needed.update(entry.archives if entry is not None else ())
@@ -194,7 +194,7 @@ def _what_vanished(
 
 def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -> int:
     output.list_skipped(found.damaged, "damaged")
-    total = sum(one.message.size for one in found.vanished)
+    total = sum(vanished.message.size for vanished in found.vanished)
     if as_json:
         output.print_json(
             {
@@ -209,8 +209,8 @@ def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -
         )
     else:
         output.stream_table(_COLUMNS, _rows(found))
-        for one in found.moved:
-            note(f"moved: {_shown(found, one.folder, one.message)} is in {one.into} now")
+        for move in found.moved:
+            note(f"moved: {_shown(found, move.folder, move.message)} is in {move.into} now")
         say()
         count = counted(len(found.vanished), "message")
         say(f"{count}, {size(total)} would be restored into {output.shown(into)}")
@@ -218,10 +218,12 @@ def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -
 
 
 def _rows(found: WhatVanished) -> Iterator[Sequence[str]]:
-    for one in found.vanished:
-        date = header_date(one.terms.date) or time_ns(one.message.date_ns)
-        cells = columns.message_cells(date, header_text(one.terms.sender), header_text(one.terms.subject))
-        yield *cells, one.last, _shown(found, one.folder, one.message)
+    for vanished in found.vanished:
+        date = header_date(vanished.terms.date) or time_ns(vanished.message.date_ns)
+        cells = columns.message_cells(
+            date, header_text(vanished.terms.sender), header_text(vanished.terms.subject)
+        )
+        yield *cells, vanished.last, _shown(found, vanished.folder, vanished.message)
 
 
 def _shown(found: WhatVanished, folder: str, message: Message) -> str:
@@ -231,22 +233,22 @@ def _shown(found: WhatVanished, folder: str, message: Message) -> str:
 
 
 def _vanished(found: WhatVanished, path: LogicalPath, into: str) -> Iterable[dict[str, object]]:
-    for one in found.vanished:
+    for vanished in found.vanished:
         yield {
-            "path": _shown(found, one.folder, one.message),
-            "last": one.last,
-            "archive": one.archive,
-            "into": output.name(target_folder(path, into, one.folder)),
-            **_told(one.message, one.terms),
+            "path": _shown(found, vanished.folder, vanished.message),
+            "last": vanished.last,
+            "archive": vanished.archive,
+            "into": output.name(target_folder(path, into, vanished.folder)),
+            **_told(vanished.message, vanished.terms),
         }
 
 
 def _moved(found: WhatVanished) -> Iterable[dict[str, object]]:
-    for one in found.moved:
+    for move in found.moved:
         yield {
-            "path": _shown(found, one.folder, one.message),
-            "folder": output.name(one.into),
-            **_told(one.message, one.terms),
+            "path": _shown(found, move.folder, move.message),
+            "folder": output.name(move.into),
+            **_told(move.message, move.terms),
         }
 
 

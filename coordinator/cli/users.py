@@ -93,7 +93,7 @@ def list_users(invocation: Invocation, staging: Path | None, as_json: bool) -> i
     Example: who may log in here
       mailhaul users list
     """
-    users = [_user(one) for one in Accounts(staging_area(invocation, staging)).all()]
+    users = [_user(account) for account in Accounts(staging_area(invocation, staging)).all()]
     if as_json:
         output.print_json({"users": users})
     elif users:

@@ -222,8 +222,10 @@ def command(
     with reading(area), Journal(area, order, _now, resumed=unfinished, read_since=read_since) as journal:
         examination = together(
             [
-                examine_staging(area, one, at=order.at, since=order.since, destinations=site.destinations)
-                for one in chosen
+                examine_staging(
+                    area, logical_path, at=order.at, since=order.since, destinations=site.destinations
+                )
+                for logical_path in chosen
             ]
         )
         run.look(order, examination, journal)
@@ -299,7 +301,7 @@ class _Run:
                 display.progress,
                 lambda reason: display.say(f"waiting: {reason}"),
             )
-        self._renewed = tuple(one.path for one in self._examination.run_archives)
+        self._renewed = tuple(archive.path for archive in self._examination.run_archives)
 
     def leave_out_accepted(self, staging: Path) -> None:
         """What was accepted before is no failure."""
@@ -311,7 +313,7 @@ class _Run:
         with RunLock(staging):
             known = read_accepted(staging)
             if new:
-                write_accepted(staging, (*known, *(one for one in new if not _covered(one, known))))
+                write_accepted(staging, (*known, *(loss for loss in new if not _covered(loss, known))))
         self.leave_out_accepted(staging)
 
     def _acceptable(self) -> tuple[AcceptedLoss, ...]:
@@ -354,24 +356,24 @@ class _Run:
 
 
 def _covered(loss: AcceptedLoss, known: Iterable[AcceptedLoss]) -> bool:
-    return any(one.covers(loss) for one in known)
+    return any(accepted_loss.covers(loss) for accepted_loss in known)
 
 
 def _expected(plan: VerifyPlan) -> dict[str, Amount]:
     """What there is to do: bytes of files, then the mail."""
     expected: dict[str, Amount] = {}
-    for one in plan.archives:
+    for archive in plan.archives:
         # One file may hold several archives.
-        known = expected.get(one.file, Amount())
-        expected[one.file] = known + Amount(0, _file_bytes(one))
+        known = expected.get(archive.file, Amount())
+        expected[archive.file] = known + Amount(0, _file_bytes(archive))
     expected.update((part.label, Amount(part.messages, part.size_bytes)) for part in plan.parts)
     return expected
 
 
-def _file_bytes(one: Examinee) -> int:
-    if one.location.size_bytes:
-        return one.location.size_bytes
+def _file_bytes(examinee: Examinee) -> int:
+    if examinee.location.size_bytes:
+        return examinee.location.size_bytes
     try:
-        return os.stat(one.file).st_size
+        return os.stat(examinee.file).st_size
     except OSError:
         return 0  # its verification tells why

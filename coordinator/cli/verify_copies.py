@@ -38,7 +38,7 @@ def verify_copies(
     UsageError."""
     if path.user is not None:
         raise UsageError(f"{path}: copies are of whole archives: name a partition or a group", path=str(path))
-    if all(one.name != name for one in site.destinations):
+    if all(destination.name != name for destination in site.destinations):
         raise UsageError(f"there is no destination {name!r} in the configuration", place=name)
     if is_nothing_to_do(site.area, site.destinations, "to verify", as_json=as_json):
         return EXIT_OK
@@ -46,8 +46,10 @@ def verify_copies(
     before = None if age_seconds is None else utc(clock.now()) - timedelta(seconds=age_seconds)
     with reading(site.area), make_display(clock, as_json=as_json) as display:
         with Catalog.open(site.area) as catalog:
-            due = due_copies((one for one in catalog.archives() if _is_in(path, one)), [name], before)
-        display.begin({one.location.name: Amount(0, one.location.size_bytes) for one in due})
+            due = due_copies(
+                (archive for archive in catalog.archives() if _is_in(path, archive)), [name], before
+            )
+        display.begin({wish.location.name: Amount(0, wish.location.size_bytes) for wish in due})
         done = check_copies(
             site.area,
             due,
@@ -74,9 +76,9 @@ def verify_copies(
     return EXIT_FAILED if done.unread else EXIT_OK
 
 
-def _is_in(path: LogicalPath, one: ArchiveRecord) -> bool:
-    return path.selects_partition(one.partition) and path.selects_group(one.group)
+def _is_in(path: LogicalPath, record: ArchiveRecord) -> bool:
+    return path.selects_partition(record.partition) and path.selects_group(record.group)
 
 
 def _ended(outcome: Outcome[CheckTask, CheckReport]) -> tuple[str, Amount]:
-    return outcome.task.label, Amount(0, sum(one.location.size_bytes for one in outcome.task.wanted))
+    return outcome.task.label, Amount(0, sum(wish.location.size_bytes for wish in outcome.task.wanted))

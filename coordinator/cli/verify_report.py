@@ -61,9 +61,9 @@ def print_document(outcome: VerifyOutcome) -> None:
             "accepted": outcome.accepted,
             "unknown_files": outcome.examination.strangers,
             "set_aside": [
-                described(one, outcome.examination.aside)
+                described(copy, outcome.examination.aside)
                 for copies in outcome.examination.set_aside.values()
-                for one in copies
+                for copy in copies
             ],
             "repaired": outcome.repaired,
             "renewed": outcome.renewed,
@@ -85,7 +85,7 @@ def print_text(outcome: VerifyOutcome) -> None:
     """What people read: first what is damaged, then what it costs, what was done about it, and a summary."""
     to_fix = _to_fix(outcome)
     verification = outcome.verification
-    _list("damaged", (f"{one.path} ({one.reason}): {one.detail}" for one in outcome.damaged))
+    _list("damaged", (f"{skip.path} ({skip.reason}): {skip.detail}" for skip in outcome.damaged))
     _list("can't be read", (one.detail for one in verification.unreadable))
     _list("lost", (_loss(loss, to_fix) for loss in verification.affected))
     for what, repaired in _by_outcome(outcome.repaired).items():
@@ -136,7 +136,7 @@ def _to_fix(outcome: VerifyOutcome) -> Set[ArchiveId]:
     return {
         archive
         for archive, report in outcome.verification.reports.items()
-        if any(one.reason != "missing" for one in report.damaged)
+        if any(skip.reason != "missing" for skip in report.damaged)
     }
 
 
@@ -168,10 +168,13 @@ def _repaired(repaired: Repaired) -> str:
 def _summary(outcome: VerifyOutcome) -> str:
     verification = outcome.verification
     reports = verification.reports.values()
-    frames = sum(one.frames for one in reports)
+    frames = sum(report.frames for report in reports)
     checked = [counted(len(reports), "archive"), counted(frames, "frame")]
     if outcome.order.share is not None:
-        checked[-1] += f" (a sample of {number(sum(one.sampled_of or one.frames for one in reports))})"
+        checked[-1] += (
+            " (a sample of "
+            f"{number(sum(verify_report.sampled_of or verify_report.frames for verify_report in reports))})"
+        )
     checked.append(counted(verification.messages, "message"))
     if outcome.order.data:
         checked.append(

@@ -31,8 +31,8 @@ def verify_stored_files(files: Sequence[Path], locked: EncryptedError, *, as_jso
     if as_json:
         output.print_json({"as_stored": True, "archives": reports, "damaged": damaged})
     else:
-        for one in damaged:
-            say(shown(f"damaged: {one.path} ({one.reason}): {one.detail}"))
+        for skip in damaged:
+            say(shown(f"damaged: {skip.path} ({skip.reason}): {skip.detail}"))
         outcome = f"{counted(len(damaged), 'place')} damaged" if damaged else "all right"
         say(f"{counted(len(reports), 'archive')}, the checksums of {counted(frames, 'frame')}: {outcome}")
     note(

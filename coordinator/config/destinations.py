@@ -57,8 +57,8 @@ def sweep(path: Path, table: SweepTable, groups: Collection[str], names: Sequenc
     return SweepConfig(
         rules=rules,
         groups={
-            group: _rules(path, f"sweep.group.{group}", one.given(), rules, names)
-            for group, one in named.items()
+            group: _rules(path, f"sweep.group.{group}", sweep_rules_table.given(), rules, names)
+            for group, sweep_rules_table in named.items()
         },
         **limits,
     )

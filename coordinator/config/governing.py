@@ -27,7 +27,10 @@ def governing(
             raise wrong_value(path, "governor.host", name, expected)
     if one and len(named) > 1:
         raise wrong_value(path, "governor.host", sorted(named), "one name, as there is one host")
-    found = {name: _host(path, name, common | one.given()) for name, one in named.items()}
+    found = {
+        name: _host(path, name, common | governor_host_table.given())
+        for name, governor_host_table in named.items()
+    }
     return GovernorConfig(name=governor_name(staging), hosts=found) if found else GovernorConfig()
 
 

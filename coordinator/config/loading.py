@@ -74,7 +74,7 @@ def load(path: Path) -> Config:
     places = destinations(path, root.destination, staging.path)
     partitions = _partitions(path, root.partition)
     dispatch = _dispatch(path, root.dispatch)
-    hosts = {host for one in partitions for host in one.hosts} | {staging.host}
+    hosts = {host for partition in partitions for host in partition.hosts} | {staging.host}
     governor = governing(path, root.governor, staging.path, hosts, one=dispatch.engine == "local")
     config = Config(
         staging=staging,
@@ -91,11 +91,11 @@ def load(path: Path) -> Config:
         hooks=_hooks(root.hooks),
         log=LogConfig(**with_paths(path, root.log.given(), "file")),
         destinations=places,
-        sweep=sweep(path, root.sweep, names, [one.name for one in places]),
+        sweep=sweep(path, root.sweep, names, [place.name for place in places]),
         schedule=schedule(
             path,
             root.schedule,
-            [one.name for one in groups.rules.definitions],
+            [definition.name for definition in groups.rules.definitions],
             [one.name for one in places],
         ),
         serve=serving(path, root.serve),
@@ -185,7 +185,7 @@ def _groups(path: Path, table: GroupsTable) -> GroupsConfig:
         file = path.absolute().parent / name
         definitions = parse_definitions(_read(file, f"{path}: groups.file = {name!r}"), str(file))
     off = given.pop("off", None) or ()
-    check_names(path, "groups.off", off, [one.name for one in definitions])
+    check_names(path, "groups.off", off, [definition.name for definition in definitions])
     return GroupsConfig(rules=GroupRules(definitions=definitions, **given), off=frozenset(off), **limits)
 
 

@@ -41,8 +41,8 @@ def notices(path: Path, table: NoticesTable) -> NoticesConfig:
 def _receivers(path: Path, table: NoticesTable) -> tuple[Receiver, ...]:
     server = _mail_server(path, table)
     found: dict[str, Receiver] = {}
-    for index, one in enumerate(table.to):
-        for receiver in _expanded(path, f"notices.to[{index}]", one, server):
+    for index, receiver_table in enumerate(table.to):
+        for receiver in _expanded(path, f"notices.to[{index}]", receiver_table, server):
             if receiver.name in found:
                 expected = "a receiver that is not in another table"
                 raise wrong_value(path, f"notices.to[{index}]", receiver.name, expected)
@@ -50,9 +50,9 @@ def _receivers(path: Path, table: NoticesTable) -> tuple[Receiver, ...]:
     return tuple(found.values())
 
 
-def _expanded(path: Path, key: str, one: ReceiverTable, server: MailServer | None) -> Iterator[Receiver]:
+def _expanded(path: Path, key: str, table: ReceiverTable, server: MailServer | None) -> Iterator[Receiver]:
     """The receivers of a table: each address is one, so that each gets what it can get."""
-    ways = [name for name in ("mail", "command", "webhook") if getattr(one, name) is not None]
+    ways = [name for name in ("mail", "command", "webhook") if getattr(table, name) is not None]
     if len(ways) != 1:
         raise _misses(path, key, "expected one of mail, command, webhook" + (", not several" if ways else ""))
     allowed = {
@@ -60,25 +60,25 @@ def _expanded(path: Path, key: str, one: ReceiverTable, server: MailServer | Non
         "command": {"limit"},
         "webhook": {"limit", "secret_file", "ca_file"},
     }
-    for name in sorted(one.model_fields_set - {"name", "events", ways[0]} - allowed[ways[0]]):
+    for name in sorted(table.model_fields_set - {"name", "events", ways[0]} - allowed[ways[0]]):
         raise _misses(path, f"{key}.{name}", f"not beside {ways[0]}")
-    given = with_paths(path, _limited(one), "webhook", "secret_file", "ca_file")
+    given = with_paths(path, _limited(table), "webhook", "secret_file", "ca_file")
     names = ("limit_seconds", "secret_file", "ca_file")
     kept: dict[str, Any] = {name: given[name] for name in names if name in given}
-    if one.events is not None:
-        kept["events"] = ALL if "all" in one.events else frozenset(one.events)
-    if one.mail is not None:
+    if table.events is not None:
+        kept["events"] = ALL if "all" in table.events else frozenset(table.events)
+    if table.mail is not None:
         if server is None:
             raise _misses(path, "notices.sender", f"is missing: expected a mail address, as {key} gets mail")
-        for address in one.mail:
+        for address in table.mail:
             yield MailReceiver(name=address, server=server, **kept)
         return
-    if one.name is None:
+    if table.name is None:
         raise _misses(path, f"{key}.name", "is missing: expected a name such as 'pager'")
-    if one.command is not None:
-        yield CommandReceiver(name=one.name, command=one.command, **kept)
-    if one.webhook is not None:
-        yield WebhookReceiver(name=one.name, url_file=given["webhook"], **kept)
+    if table.command is not None:
+        yield CommandReceiver(name=table.name, command=table.command, **kept)
+    if table.webhook is not None:
+        yield WebhookReceiver(name=table.name, url_file=given["webhook"], **kept)
 
 
 def _mail_server(path: Path, table: NoticesTable) -> MailServer | None:

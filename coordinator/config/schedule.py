@@ -23,4 +23,9 @@ def schedule(
             raise wrong_value(path, "schedule.verify_from", place, expected)
     if (age := given.pop("verify_older_than", None)) is not None:
         given["verify_older_than_seconds"] = age
-    return ScheduleConfig(groups={group: GroupTimes(**one.given()) for group, one in named.items()}, **given)
+    return ScheduleConfig(
+        groups={
+            group: GroupTimes(**group_schedule_table.given()) for group, group_schedule_table in named.items()
+        },
+        **given,
+    )

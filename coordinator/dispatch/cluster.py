@@ -244,7 +244,7 @@ def run_on_cluster(
 def environment(cluster: RayCluster) -> dict[str, str]:
     """What Ray's processes need in their environment. Raises AccessError for files that are not there or that
     others can read."""
-    values = {one.name: one.value for one in SETTINGS}
+    values = {setting.name: setting.value for setting in SETTINGS}
     if cluster.token_file is None:
         values |= {"RAY_AUTH_MODE": "disabled"}
     else:
@@ -344,8 +344,8 @@ class _Crew:
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """See driver.Crew. Raises ClusterLostError when there is no cluster any more."""
         self._poll()
-        for one in self._restraint.held_back():
-            self._say(one)
+        for back in self._restraint.held_back():
+            self._say(back)
         timeout = 0.0 if self._noticed else min(timeout_seconds, _PROGRESS_SECONDS)
         while (report := self._hear(timeout)) is not None:
             self._heard = time.monotonic()

@@ -170,7 +170,11 @@ class _Driver:
 
     def _hold_back(self, told: HoldBack) -> None:
         """Say it to one worker there, whose file all see; each time to the next, as any may hang."""
-        there = [one for one in self._workers.values() if one.host == told.host and one.ready_by is None]
+        there = [
+            worker
+            for worker in self._workers.values()
+            if worker.host == told.host and worker.ready_by is None
+        ]
         if there:
             actor = there[next(self._turns) % len(there)].actor
             actor.hold_back.options(concurrency_group=_BESIDE).remote(told.governor, told.share)

@@ -117,12 +117,14 @@ class Tuner:
         """The numbers of workers that should change; to be asked for about once a second."""
         now = self._now()
         events: list[Event] = []
-        for one in core.occupancy():
-            level = self._restraint.level(one.host)
-            count = 1 if self.held else self._host(one.host).workers(now, one, restrained=level < 1.0)
-            self._restraint.occupied(one.host, count, one.busy)
-            if not self.held and (wanted := _restrained(count, level, one.most)) != one.most:
-                events.append(WorkersWanted(one.host, wanted))
+        for occupancy in core.occupancy():
+            level = self._restraint.level(occupancy.host)
+            count = (
+                1 if self.held else self._host(occupancy.host).workers(now, occupancy, restrained=level < 1.0)
+            )
+            self._restraint.occupied(occupancy.host, count, occupancy.busy)
+            if not self.held and (wanted := _restrained(count, level, occupancy.most)) != occupancy.most:
+                events.append(WorkersWanted(occupancy.host, wanted))
         return events
 
     def _host(self, name: str) -> _Host:

@@ -119,11 +119,11 @@ def run_drill(
     proofs = Proofs(staging)
     now = utc(clock.now())
     # Who names mailboxes wants these, whatever an earlier drill has done with them.
-    died = None if paths and all(one.user is not None for one in paths) else _died(proofs, now)
+    died = None if paths and all(path.user is not None for path in paths) else _died(proofs, now)
     left = config.sample.mailboxes if died is None else _left(config, died)
-    known = {one.mailbox: one for one in proofs.all()}
+    known = {proof.mailbox: proof for proof in proofs.all()}
     if set(paths) <= {LogicalPath()}:
-        proofs.forget(known.keys() - {one.mailbox for one in candidates})
+        proofs.forget(known.keys() - {candidate.mailbox for candidate in candidates})
     drill = proofs.begin(secrets.randbits(48) if seed is None else seed, now)
     work = _Work(staging, config, places, scratch, try_mailbox, clock, observer, drill, known, _Course())
     state, why = _INTERRUPTED, ""
@@ -145,9 +145,9 @@ def run_drill(
     return work.drilled(drill)
 
 
-def _was_done(known: Mapping[Mailbox, Proof], one: Candidate, died: Drill) -> bool:
+def _was_done(known: Mapping[Mailbox, Proof], candidate: Candidate, died: Drill) -> bool:
     """Whether a drill that died was done with a mailbox."""
-    proof = known.get(one.mailbox)
+    proof = known.get(candidate.mailbox)
     return proof is not None and proof.drill == died.id
 
 
@@ -158,18 +158,18 @@ def candidates_of(staging: Path, paths: Iterable[LogicalPath]) -> list[Candidate
         newest = catalog.resolve_time(LATEST)
         found = [
             Candidate(
-                partition=one.partition,
-                group=one.group,
-                user=one.user,
-                run=one.run,
-                messages=one.stored,
-                size_bytes=one.size_bytes,
+                partition=mailbox.partition,
+                group=mailbox.group,
+                user=mailbox.user,
+                run=mailbox.run,
+                messages=mailbox.stored,
+                size_bytes=mailbox.size_bytes,
             )
-            for one in catalog.mailboxes_at(newest, nearest=True)
+            for mailbox in catalog.mailboxes_at(newest, nearest=True)
             if any(
-                path.selects_partition(one.partition)
-                and path.selects_group(one.group)
-                and path.selects_user(one.user)
+                path.selects_partition(mailbox.partition)
+                and path.selects_group(mailbox.group)
+                and path.selects_user(mailbox.user)
                 for path in chosen
             )
         ]
@@ -226,32 +226,37 @@ class _Work(Record):
 
     def take(self, pick: Pick) -> None:
         """Try a mailbox, unless that goes beyond what is left of the limits."""
-        one = pick.candidate
-        if one.size_bytes > self.largest_bytes:
-            limit = "bytes" if self.config.limit_bytes < one.size_bytes else "scratch_space"
-            self._note(pick, self._untried(one, f"it is larger than drill.{limit}"))
+        candidate = pick.candidate
+        if candidate.size_bytes > self.largest_bytes:
+            limit = "bytes" if self.config.limit_bytes < candidate.size_bytes else "scratch_space"
+            self._note(pick, self._untried(candidate, f"it is larger than drill.{limit}"))
             return
-        if self.course.tried and self._goes_beyond(one):
+        if self.course.tried and self._goes_beyond(candidate):
             return  # the next drill begins with it
-        needed = one.size_bytes + one.messages * _FEW_MESSAGES_BYTES
+        needed = candidate.size_bytes + candidate.messages * _FEW_MESSAGES_BYTES
         if needed > self.scratch.room_bytes():
-            self._note(pick, self._untried(one, "there is no room for it in the scratch directory"))
+            self._note(pick, self._untried(candidate, "there is no room for it in the scratch directory"))
             return
-        turn = self._turn(one)
+        turn = self._turn(candidate)
         if self.places and not turn:
             self.course.waiting += 1
             return
-        path = LogicalPath(one.partition, one.group, one.user)
+        path = LogicalPath(candidate.partition, candidate.group, candidate.user)
         at = self._at(pick)
-        Proofs(self.staging).begin_trial(one.mailbox, self.drill.id, one.run, utc(self.clock.now()))
+        Proofs(self.staging).begin_trial(
+            candidate.mailbox, self.drill.id, candidate.run, utc(self.clock.now())
+        )
         self._note(pick, self._tried(path, at, turn))
 
-    def _goes_beyond(self, one: Candidate) -> bool:
+    def _goes_beyond(self, candidate: Candidate) -> bool:
         """Whether a mailbox is more than what is left of bytes, or of time if it goes on as until now."""
         done = self.course.size_bytes
         passed = (utc(self.clock.now()) - self.drill.started).total_seconds()
         left = self.config.limit_seconds - passed
-        return one.size_bytes > self.config.limit_bytes - done or one.size_bytes * passed > left * done
+        return (
+            candidate.size_bytes > self.config.limit_bytes - done
+            or candidate.size_bytes * passed > left * done
+        )
 
     def _tried(self, path: LogicalPath, at: str, turn: Sequence[str]) -> Trial:
         self.course.attempts += 1
@@ -271,10 +276,10 @@ class _Work(Record):
             told = f"{type(error).__name__}: {error}; this is a bug"
             return Trial(outcome="untried", run=newest, place="", error=told)
 
-    def _turn(self, one: Candidate) -> list[str]:
+    def _turn(self, candidate: Candidate) -> list[str]:
         """The places that can be read: that behind the last one first; where that failed, the same again,
         until it is mended."""
-        proof = self.known.get(one.mailbox)
+        proof = self.known.get(candidate.mailbox)
         first = 0
         if proof is not None and proof.place in self.places:
             if proof.outcome == "failed" and proof.place in self.course.away:
@@ -285,19 +290,26 @@ class _Work(Record):
 
     def _at(self, pick: Pick) -> str:
         """The moment as of which a mailbox is restored: the newest, or an earlier one that is kept."""
-        one = pick.candidate
+        candidate = pick.candidate
         if not pick.earlier:
             return LATEST
         with Catalog.open(self.staging) as catalog:
-            first = min((v.run for v in catalog.history(one.partition, one.user, one.group)), default=one.run)
-            kept = [m.run for m in catalog.moments(one.partition, one.group) if first <= m.run < one.run]
-        return Random(f"{self.drill.seed}:{one.mailbox}").choice(kept) if kept else LATEST  # noqa: S311
+            first = min(
+                (v.run for v in catalog.history(candidate.partition, candidate.user, candidate.group)),
+                default=candidate.run,
+            )
+            kept = [
+                m.run
+                for m in catalog.moments(candidate.partition, candidate.group)
+                if first <= m.run < candidate.run
+            ]
+        return Random(f"{self.drill.seed}:{candidate.mailbox}").choice(kept) if kept else LATEST  # noqa: S311
 
-    def _untried(self, one: Candidate, why: str) -> Trial:
-        return Trial(outcome="untried", run=one.run, place="", error=why)
+    def _untried(self, candidate: Candidate, why: str) -> Trial:
+        return Trial(outcome="untried", run=candidate.run, place="", error=why)
 
     def _note(self, pick: Pick, trial: Trial) -> None:
-        course, one = self.course, pick.candidate
+        course, candidate = self.course, pick.candidate
         now = utc(self.clock.now())
         if trial.away:
             course.away.setdefault(trial.away, trial.error)
@@ -309,16 +321,16 @@ class _Work(Record):
         else:
             course.tried += 1
             course.size_bytes += trial.size_bytes
-        is_newest = not trial.run or trial.run == one.run
+        is_newest = not trial.run or trial.run == candidate.run
         proof = Proof(
-            partition=one.partition,
-            group=one.group,
-            user=one.user,
+            partition=candidate.partition,
+            group=candidate.group,
+            user=candidate.user,
             drill=self.drill.id,
             tried=now,
             outcome=trial.outcome,
             proven=now if trial.outcome == "proven" and is_newest else None,
-            run=trial.run or one.run,
+            run=trial.run or candidate.run,
             place=trial.place if trial.outcome != "untried" or trial.away else "",
             messages=trial.messages,
             size_bytes=trial.size_bytes,
@@ -332,4 +344,4 @@ class _Work(Record):
         )
         Proofs(self.staging).note(proof)
         course.proofs.append(proof)
-        self.observer.end(LogicalPath(one.partition, one.group, one.user), proof)
+        self.observer.end(LogicalPath(candidate.partition, candidate.group, candidate.user), proof)

@@ -80,7 +80,7 @@ def line(
     rng = random.Random(seed)  # noqa: S311 (no secret; it is on record)
     waiting = list(candidates)
     rng.shuffle(waiting)
-    waiting.sort(key=lambda one: _last_turn(proofs.get(one.mailbox)))
+    waiting.sort(key=lambda candidate: _last_turn(proofs.get(candidate.mailbox)))
     failed = sorted(
         (one for one in waiting if _has_failed(proofs.get(one.mailbox))),
         key=lambda one: proofs[one.mailbox].tried,
@@ -110,7 +110,7 @@ def line(
 
 
 def _without(some: Sequence[Candidate], left_out: Iterable[Candidate]) -> list[Candidate]:
-    names = {one.mailbox for one in left_out}
+    names = {candidate.mailbox for candidate in left_out}
     return [one for one in some if one.mailbox not in names]
 
 
@@ -150,28 +150,28 @@ def _due_large(
         return []
     fitting = sorted(
         (
-            one
-            for one in waiting
-            if one.size_bytes <= largest_bytes and not _is_deadly(proofs.get(one.mailbox))
+            candidate
+            for candidate in waiting
+            if candidate.size_bytes <= largest_bytes and not _is_deadly(proofs.get(candidate.mailbox))
         ),
         key=lambda one: -one.size_bytes,
     )
     large = fitting[: max(_LEAST_LARGE, round(len(fitting) * _LARGE_SHARE))]
 
-    def turn(one: Candidate) -> datetime:
-        proof = proofs.get(one.mailbox)
+    def turn(candidate: Candidate) -> datetime:
+        proof = proofs.get(candidate.mailbox)
         return proof.largest if proof is not None and proof.largest is not None else _NEVER
 
     return sorted(large, key=turn)[:1]
 
 
 def _by_chance(
-    one: Candidate, proofs: Mapping[Mailbox, Proof], rules: SampleRules, rng: random.Random
+    candidate: Candidate, proofs: Mapping[Mailbox, Proof], rules: SampleRules, rng: random.Random
 ) -> Pick:
     """A random mailbox; as it was earlier only if its newest moment was proven, and nothing of it failed."""
-    proof = proofs.get(one.mailbox)
+    proof = proofs.get(candidate.mailbox)
     is_proven = proof is not None and proof.outcome == "proven" and proof.proven is not None
-    return Pick(candidate=one, why="random", earlier=rng.random() < rules.older and is_proven)
+    return Pick(candidate=candidate, why="random", earlier=rng.random() < rules.older and is_proven)
 
 
 def _alternating(one: Sequence[Pick], other: Sequence[Pick]) -> Iterator[Pick]:

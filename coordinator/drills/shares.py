@@ -41,8 +41,8 @@ def shares(staging: Path, now: datetime, within: timedelta = PROVEN_WITHIN) -> t
 def shares_of(good: Iterable[GoodBackup], counts: Iterable[Counts]) -> tuple[Share, ...]:
     """The mailboxes of groups, and what drills have shown of them, put together. Mailboxes that went since
     they were proven do not make a share larger than all."""
-    known = {(one.partition, one.group): one for one in counts}
-    return tuple(_share(one, known.get((one.partition, one.group))) for one in good)
+    known = {(count.partition, count.group): count for count in counts}
+    return tuple(_share(backup, known.get((backup.partition, backup.group))) for backup in good)
 
 
 def _share(good: GoodBackup, counts: Counts | None) -> Share:

@@ -54,7 +54,7 @@ def _end_what_is_not_so(staging: Path, now: datetime) -> None:
     """What was said of a mailbox and is not so any more: it was proven, or it is not kept, or is in another
     group now, and no drill will ever prove that it is whole."""
     proofs = Proofs(staging)
-    failed = {tidy_cause(_cause(one)) for one in proofs.all() if one.outcome == "failed"}
+    failed = {tidy_cause(_cause(proof)) for proof in proofs.all() if proof.outcome == "failed"}
     ends = {tidy_cause(_end_cause(one)) for one in proofs.deadly(_DEATHS)}
     for standing in NoticeRecord(staging).lasting(("drill-failed",)):
         if "path" in standing.notice.facts and standing.notice.cause not in failed | ends:
@@ -107,8 +107,8 @@ def _ends(proof: Proof) -> Notice:
 
 def _lines(proof: Proof) -> Iterator[str]:
     yield f"as of run {proof.run}, a restore of it would lack:"
-    for one in proof.lacks[:_FEW_LACKS]:
-        yield f"{one.path}: {one.reason}: {one.detail}"
+    for lack in proof.lacks[:_FEW_LACKS]:
+        yield f"{lack.path}: {lack.reason}: {lack.detail}"
     if proof.lacking > _FEW_LACKS:
         yield f"and {proof.lacking - _FEW_LACKS:,} more: `mailhaul proof {_path(proof)}`"
     yield remedy(proof.partition, proof.group, proof.place)
@@ -146,7 +146,7 @@ def _away(place: str, why: str) -> Notice:
 
 
 def _nothing(done: Drilled) -> Notice:
-    reasons = dict.fromkeys(one.error for one in done.proofs if one.error)
+    reasons = dict.fromkeys(proof.error for proof in done.proofs if proof.error)
     return Notice(
         event="drill-failed",
         cause=_NOTHING,

@@ -132,7 +132,10 @@ def _place(backup: BackupSet, version: MailboxVersion, turn: Sequence[str]) -> s
     with opened(backup) as archives:
         needs = needs_of(backup, archives, version)
     for place in turn:
-        if all(any(one.place == place for one in backup.archives.locations.get(need, ())) for need in needs):
+        if all(
+            any(location.place == place for location in backup.archives.locations.get(need, ()))
+            for need in needs
+        ):
             return place
     return STAGING
 
@@ -153,7 +156,7 @@ def _tried(
     plan = plan_restore(
         backup, [path], {version.partition: target}, as_user=_USER, workers=1, load=bench.load
     )
-    holdings = [one.task.archives for one in plan.tasks]
+    holdings = [planned_task.task.archives for planned_task in plan.tasks]
     if backup.archives.keys.structures:
         refuse_locked(holdings, backup.slots)
         refuse_without_vault(holdings, backup.slots)
@@ -202,14 +205,14 @@ def _unread(report: RestoreReport) -> Skipped | None:
     """Something that a place did not let be read, where nothing else is told to be damaged."""
     if report.damaged:
         return None
-    return next((one for one in report.skipped if failure_of(one).kind == "unreadable"), None)
+    return next((skip for skip in report.skipped if failure_of(skip).kind == "unreadable"), None)
 
 
 def _lacks(report: RestoreReport, compared: Comparison, version: MailboxVersion) -> tuple[Skipped, ...]:
     """What the restore tells, and what was found beyond that."""
-    told = (*report.damaged, *(one for one in report.skipped if one.reason not in _OF_THE_SCRATCH))
+    told = (*report.damaged, *(skip for skip in report.skipped if skip.reason not in _OF_THE_SCRATCH))
     known = {one.path for one in told}
-    found = [*told, *(one for one in compared.lacks if one.path not in known)]
+    found = [*told, *(lack for lack in compared.lacks if lack.path not in known)]
     if not found and compared.messages != version.stored:
         path = str(LogicalPath(version.partition, version.group, version.user))
         detail = f"{version.stored} messages were stored, and {compared.messages} were compared"
@@ -223,14 +226,14 @@ def _live(path: LogicalPath, backup: BackupSet, bench: Bench, engine: Engine) ->
     with suppress(BackupError):
         planned = plan_check(backup, [path], bench.stores, data=True, load=bench.load, access=bench.access)
         state = run_checks(planned, engine, _UNTOLD)
-        return next((one.found for one in state.mailboxes), None)
+        return next((mailbox.found for mailbox in state.mailboxes), None)
     return None
 
 
 def _changed(live: MailboxFindings | None) -> Iterable[Skipped]:
     """Messages of which the live store has other bytes, under the same name."""
-    for one in live.damaged if live else ():
-        if one.kind in (Kind.CHANGED, Kind.TRUNCATED):
+    for finding in live.damaged if live else ():
+        if finding.kind in (Kind.CHANGED, Kind.TRUNCATED):
             yield Skipped(
-                one.path, "live", f"the mail store has it otherwise: {one.detail} (`mailhaul check`)"
+                finding.path, "live", f"the mail store has it otherwise: {finding.detail} (`mailhaul check`)"
             )

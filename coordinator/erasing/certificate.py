@@ -25,22 +25,26 @@ def certificate(erasure: Erasure, progress: Progress) -> dict[str, Any]:
         "asked": erasure.asked.isoformat(),
         "reason": erasure.reason,
         "state": progress.state,
-        "mailboxes": [{"salt": one.salt.hex(), "digest": one.digest.hex()} for one in erasure.mailboxes],
-        "steps": [{"at": one.at.isoformat(), "what": one.what} for one in progress.steps],
+        "mailboxes": [
+            {"salt": mailbox.salt.hex(), "digest": mailbox.digest.hex()} for mailbox in erasure.mailboxes
+        ],
+        "steps": [{"at": step.at.isoformat(), "what": step.what} for step in progress.steps],
         "removed_elsewhere": progress.removed,
         "said_to_be_destroyed": list(progress.destroyed),
         "due": [
             {
-                "place": one.place,
-                "name": one.name,
-                "version": one.version,
-                "bytes": one.size_bytes,
-                "until": one.until and one.until.isoformat(),
-                "why": one.why,
+                "place": remaining.place,
+                "name": remaining.name,
+                "version": remaining.version,
+                "bytes": remaining.size_bytes,
+                "until": remaining.until and remaining.until.isoformat(),
+                "why": remaining.why,
             }
-            for one in progress.remaining
+            for remaining in progress.remaining
         ],
-        "undone": [{"file": one.path, "reason": one.reason, "detail": one.detail} for one in progress.undone],
+        "undone": [
+            {"file": skip.path, "reason": skip.reason, "detail": skip.detail} for skip in progress.undone
+        ],
         "ended": progress.ended and progress.ended.isoformat(),
         "note": WORDS,
     }

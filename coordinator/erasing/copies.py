@@ -51,13 +51,13 @@ def copies_left(catalog: CatalogReader) -> tuple[Remaining, ...]:
     ]
     found += [
         Remaining(
-            place=one.location.place,
-            name=one.location.name,
-            version=one.location.version,
-            size_bytes=one.location.size_bytes,
-            until=one.locked_until,
+            place=discarded.location.place,
+            name=discarded.location.name,
+            version=discarded.location.version,
+            size_bytes=discarded.location.size_bytes,
+            until=discarded.locked_until,
         )
-        for one in catalog.discarded()
+        for discarded in catalog.discarded()
     ]
     return tuple(found)
 
@@ -69,11 +69,11 @@ def left_on_tape(
     when it is marked. And the volumes whose front, which names mailboxes, is of before the last erasure."""
     current = {
         (copy.place, copy.name)
-        for one in catalog.archives()
-        for copy in one.copies
-        if copy.generation == one.generation
+        for archive in catalog.archives()
+        for copy in archive.copies
+        if copy.generation == archive.generation
     }
-    asked = max(one.asked for one in erasures)
+    asked = max(erasure.asked for erasure in erasures)
     for settings in destinations:
         for volume, known in _volumes(settings).items():
             if datetime.fromisoformat(known.label.made) <= asked:
@@ -94,10 +94,14 @@ class KnownCopies:
 
     def __init__(self, catalog: CatalogReader) -> None:
         records = list(catalog.archives())
-        self._known = {(one.place, one.name, one.version) for record in records for one in record.copies}
-        self._known.update((one.place, one.name, one.version) for one in copies_left(catalog))
-        self._generations = {one.archive.hex()[:16]: one.generation for one in records}
-        self._purged = {one.hex()[:16] for one in catalog.purged_archives()}
+        self._known = {(copy.place, copy.name, copy.version) for record in records for copy in record.copies}
+        self._known.update(
+            (remaining.place, remaining.name, remaining.version) for remaining in copies_left(catalog)
+        )
+        self._generations = {
+            archive_record.archive.hex()[:16]: archive_record.generation for archive_record in records
+        }
+        self._purged = {archive.hex()[:16] for archive in catalog.purged_archives()}
 
     def stray(self, place: str, copy: Copy) -> Remaining | None:
         """A copy of an archive that is not known there, as a sweep that was killed leaves it; None if it is
@@ -123,20 +127,26 @@ def discard_strays(staging: Path, destinations: Iterable[Destination]) -> None:
     anew since, or that was dropped; they are due. Raises StagingError, DamagedError."""
     with Catalog.open(staging, write=True) as catalog:
         known = KnownCopies(catalog)
-        told = (known.stray(one.name, copy) for one in destinations for copy in _listed(one, staging)[0])
-        strays = [one for one in told if one is not None and not one.why]
+        told = (
+            known.stray(destination.name, copy)
+            for destination in destinations
+            for copy in _listed(destination, staging)[0]
+        )
+        strays = [remaining for remaining in told if remaining is not None and not remaining.why]
         _add_remaining(
             staging, strays
         )  # first: a place may have locked them, and then the catalog knows them
-        catalog.discard_strays(Location(one.place, one.name, one.version, one.size_bytes) for one in strays)
+        catalog.discard_strays(
+            Location(stray.place, stray.name, stray.version, stray.size_bytes) for stray in strays
+        )
 
 
 def _add_remaining(staging: Path, more: Sequence[Remaining]) -> None:
     """More copies are due, of all erasures that are not done."""
-    for one in read_erasures(staging) if more else ():
-        progress = read_progress(staging, one.erasure)
+    for erasure in read_erasures(staging) if more else ():
+        progress = read_progress(staging, erasure.erasure)
         if progress.ended is None:
-            left = {one.key: one for one in (*more, *progress.remaining)}
+            left = {remaining.key: remaining for remaining in (*more, *progress.remaining)}
             write_progress(staging, replace(progress, remaining=tuple(left.values())))
 
 
@@ -174,14 +184,14 @@ def look_again(staging: Path, destinations: Sequence[Destination], now: datetime
     one of which none is left, and that has nothing undone, is done. Raises StagingError, DamagedError."""
     open_ones = [
         progress
-        for one in read_erasures(staging)
-        if (progress := read_progress(staging, one.erasure)).ended is None and progress.staged
+        for erasure in read_erasures(staging)
+        if (progress := read_progress(staging, erasure.erasure)).ended is None and progress.staged
     ]
     if not open_ones:
         return
     with Catalog.open(staging) as catalog:
         known = {one.key: one for one in copies_left(catalog)}
-        places = [_Place(staging, one, KnownCopies(catalog)) for one in destinations]
+        places = [_Place(staging, destination, KnownCopies(catalog)) for destination in destinations]
     unasked = [Remaining(place=name) for name in _used_before(staging) - {one.name for one in destinations}]
     for progress in open_ones:
         before = {one.key: one for one in progress.remaining}
@@ -202,8 +212,8 @@ def note_destroyed(staging: Path, where: str) -> int:
     or which another program kept at this location. Returns of how many erasures copies were due there. Raises
     StagingError, DamagedError."""
     count = 0
-    for one in read_erasures(staging):
-        progress = read_progress(staging, one.erasure)
+    for erasure in read_erasures(staging):
+        progress = read_progress(staging, erasure.erasure)
         due = [left for left in progress.remaining if _is_elsewhere(left, where)]
         if progress.ended is None and due:
             count += 1
@@ -211,10 +221,10 @@ def note_destroyed(staging: Path, where: str) -> int:
     return count
 
 
-def _is_elsewhere(one: Remaining, where: str) -> bool:
-    if one.place == CONFIRMED:
-        return one.version == where
-    return one.place == where and one.why == _NOT_CONFIGURED
+def _is_elsewhere(remaining: Remaining, where: str) -> bool:
+    if remaining.place == CONFIRMED:
+        return remaining.version == where
+    return remaining.place == where and remaining.why == _NOT_CONFIGURED
 
 
 def _used_before(staging: Path) -> set[str]:
@@ -233,19 +243,25 @@ def _note(staging: Path, progress: Progress, gone: int, now: datetime) -> None:
     if progress.ended is not None:
         from .certificate import certificate  # it reads what is recorded here
 
-        erasure = next(one for one in read_erasures(staging) if one.erasure == progress.erasure)
+        erasure = next(
+            read_erasure
+            for read_erasure in read_erasures(staging)
+            if read_erasure.erasure == progress.erasure
+        )
         put_beside(certificate_file(staging, erasure.erasure), certificate(erasure, progress))
     write_progress(staging, progress)
 
 
-def _still_there(one: Remaining, known: Remaining | None, places: Iterable[_Place]) -> Remaining | None:
+def _still_there(remaining: Remaining, known: Remaining | None, places: Iterable[_Place]) -> Remaining | None:
     """A copy as it is known now; None if it is gone for good."""
-    if one.place == CONFIRMED:
-        return replace(one, why="only the program that keeps it can remove it: then `mailhaul erase --gone`")
-    place = next((place for place in places if place.name == one.place), None)
+    if remaining.place == CONFIRMED:
+        return replace(
+            remaining, why="only the program that keeps it can remove it: then `mailhaul erase --gone`"
+        )
+    place = next((place for place in places if place.name == remaining.place), None)
     if place is None:
-        return replace(known or one, why=_NOT_CONFIGURED)
-    return place.still_there(one, known)
+        return replace(known or remaining, why=_NOT_CONFIGURED)
+    return place.still_there(remaining, known)
 
 
 class _Place:
@@ -256,10 +272,10 @@ class _Place:
         self._staging = staging
         self._volumes = _volumes(settings) if isinstance(settings, TapeDestination) else None
         listed, self._error = _listed(settings, staging)
-        self._there = {(one.name, one.version) for one in listed}
+        self._there = {(copy.name, copy.version) for copy in listed}
         self._sizes = {one.name: one.size_bytes for one in listed if one.name.startswith(PREFIXES)}
         strays = (known.stray(self.name, one) for one in listed)
-        self._strays = {one.key: one for one in strays if one is not None}
+        self._strays = {stray.key: stray for stray in strays if stray is not None}
 
     def beside(self, progress: Progress) -> Iterator[Remaining]:
         """What lies beside archives there that is of before an erasure, and what nobody knows."""
@@ -273,25 +289,27 @@ class _Place:
         for name in outdated_beside(self._sizes, stem_of(progress.snapshot)):
             yield Remaining(place=self.name, name=name, size_bytes=self._sizes[name], until=locks.get(name))
 
-    def still_there(self, one: Remaining, known: Remaining | None) -> Remaining | None:
+    def still_there(self, remaining: Remaining, known: Remaining | None) -> Remaining | None:
         """See the function of that name."""
         if self._volumes is not None:
-            return self._on_tape(one)
+            return self._on_tape(remaining)
         if self._error:
-            return replace(known or one, why=self._error)
+            return replace(known or remaining, why=self._error)
         if known is not None:
             return replace(known, why=_reason(known))
-        if one.key in self._strays:
-            return replace(one, why=one.why or _reason(one))
-        beside = one.name.startswith(PREFIXES) and one.name in self._sizes
-        return replace(one, why=_reason(one)) if beside or one.key[1:] in self._there else None
+        if remaining.key in self._strays:
+            return replace(remaining, why=remaining.why or _reason(remaining))
+        beside = remaining.name.startswith(PREFIXES) and remaining.name in self._sizes
+        return (
+            replace(remaining, why=_reason(remaining)) if beside or remaining.key[1:] in self._there else None
+        )
 
-    def _on_tape(self, one: Remaining) -> Remaining | None:
-        volume, _, block = one.version.partition(":")
+    def _on_tape(self, remaining: Remaining) -> Remaining | None:
+        volume, _, block = remaining.version.partition(":")
         known = (self._volumes or {}).get(volume)
         if known is None or (block and int(block) not in {entry.block for entry in known.contents.entries}):
             return None
-        return replace(one, why=f"until the volume {known.label.label} is labelled anew")
+        return replace(remaining, why=f"until the volume {known.label.label} is labelled anew")
 
     def _beside_on_tape(self, progress: Progress) -> Iterator[Remaining]:
         for volume, known in (self._volumes or {}).items():
@@ -311,10 +329,10 @@ def _volumes(settings: Destination) -> Mapping[str, KnownVolume]:
         return {}
     from ...worker.destinations.tape.inventory import Inventory
 
-    return {one.label.volume: one for one in Inventory(settings.state).all()}
+    return {volume.label.volume: volume for volume in Inventory(settings.state).all()}
 
 
-def _reason(one: Remaining) -> str:
-    if one.until is not None:
+def _reason(remaining: Remaining) -> str:
+    if remaining.until is not None:
         return "it is locked"
     return "it is removed when the new copy counts, or at the next sweep"

@@ -72,7 +72,9 @@ def rehearse(staging: Path, who: str, means: ErasureMeans, now: datetime, engine
         refuse_held(read_holds(staging), whom)
         before = stored_archives(scratch, staging)
         given = new_run_id(now.timestamp(), newest_given(staging, catalog))
-        planned = new_erasure(given, now, "", [(one.partition, one.user) for one in whom.mailboxes])
+        planned = new_erasure(
+            given, now, "", [(mailbox.partition, mailbox.user) for mailbox in whom.mailboxes]
+        )
         mailboxes = _mailboxes((*read_erasures(staging), planned))
         restores = traces.restores_with(staging, Erased(mailboxes), _partitions(scratch))
         scratch.erase(Erased(mailboxes))
@@ -111,7 +113,7 @@ def erase(
     """
     with _locked(staging, means) as (catalog, holds):
         refuse_held(holds, plan.whom)
-        mailboxes = [(one.partition, one.user) for one in plan.whom.mailboxes]
+        mailboxes = [(mailbox.partition, mailbox.user) for mailbox in plan.whom.mailboxes]
         given = new_run_id(now.timestamp(), newest_given(staging, catalog))
         note_given(staging, given)
         erasure = new_erasure(given, now, reason, mailboxes)
@@ -125,7 +127,7 @@ def go_on(
     staging: Path, means: ErasureMeans, now: datetime, engine: Engine, observer: PurgeObserver = NOBODY
 ) -> None:
     """End what earlier erasures have left in the staging area. Raises as ``erase``."""
-    if all(read_progress(staging, one.erasure).staged for one in read_erasures(staging)):
+    if all(read_progress(staging, erasure.erasure).staged for erasure in read_erasures(staging)):
         return
     with _locked(staging, means) as (catalog, _):
         _clear(staging, catalog, means, now, engine, observer)
@@ -139,8 +141,8 @@ def _locked(staging: Path, means: ErasureMeans) -> Iterator[tuple[Catalog, Holds
     StagingError."""
     with ExitStack() as stack:
         stack.enter_context(RunLock(staging))
-        for one in means.destinations:
-            stack.enter_context(sweeping(staging, one.name))
+        for destination in means.destinations:
+            stack.enter_context(sweeping(staging, destination.name))
         holds = stack.enter_context(frozen_holds(staging))
         catalog = stack.enter_context(Catalog.open(staging, write=True))
         refuse_behind(staging, catalog)
@@ -177,8 +179,8 @@ def _clear(
     observer.surveying(len(stored.needed.users))
     at_hand = holdings(catalog, area_at(staging), means.destinations)
     found, _ = plan_archives(stored, mailboxes, at_hand, engine)
-    rewritten = [one.record.archive for one in found.plan.compactions]
-    catalog.empty_units([one.archive for one in found.plan.dead])
+    rewritten = [compaction.record.archive for compaction in found.plan.compactions]
+    catalog.empty_units([record.archive for record in found.plan.dead])
     record_moments(staging, catalog)
 
     steps = Steps(staging, catalog, observer)
@@ -191,8 +193,8 @@ def _clear(
     left = [Skipped(one, "in-use", "archives are being read") for one in steps.delete(PATIENCE_SECONDS)]
     set_aside = traces.remove_set_aside(staging)
     unknown = [
-        Skipped(one, "unknown", "the catalog does not know it: nobody can tell what it holds")
-        for one in traces.remove_leftovers(staging, catalog, erased)
+        Skipped(leftover, "unknown", "the catalog does not know it: nobody can tell what it holds")
+        for leftover in traces.remove_leftovers(staging, catalog, erased)
     ]
 
     last = erasures[-1].erasure
@@ -202,7 +204,7 @@ def _clear(
     snapshot = _keep_only_now(staging, catalog)
     settle(staging, catalog)
 
-    unreached = [Skipped(one.name, _VAULT, one.error) for one in vaults if not one.done]
+    unreached = [Skipped(vault.name, _VAULT, vault.error) for vault in vaults if not vault.done]
     undone = (*found.undone, *failed, *left, *unknown, *unreached)
     told = (
         f"the catalog forgot {counted(versions, 'version')} of mailboxes" if versions else "",
@@ -214,8 +216,8 @@ def _clear(
         "" if undone else "nothing is left in the staging area",
     )
     copies = (*copies_left(catalog), *left_on_tape(catalog, means.destinations, erasures))
-    for one in erasures:
-        before = read_progress(staging, one.erasure)
+    for erasure in erasures:
+        before = read_progress(staging, erasure.erasure)
         if before.staged:
             continue
         write_progress(
@@ -226,7 +228,9 @@ def _clear(
                 staged=not undone,
                 snapshot=snapshot,
                 undone=undone,
-                remaining=tuple({one.key: one for one in (*before.remaining, *copies)}.values()),
+                remaining=tuple(
+                    {remaining.key: remaining for remaining in (*before.remaining, *copies)}.values()
+                ),
             ),
         )
 
@@ -239,7 +243,7 @@ def _secrets_that_go(staging: Path, catalog: Catalog, erased: Erased) -> list[tu
         (partition, user)
         for partition, user in (vault.secrets if vault is not None else ())
         if (before := erased.before(partition, user))
-        and not any(one.run >= before for one in catalog.histories(partition, None, user))
+        and not any(history.run >= before for history in catalog.histories(partition, None, user))
     ]
 
 
@@ -247,14 +251,14 @@ def _was_unreached(staging: Path, erasures: Sequence[Erasure]) -> bool:
     """Whether a secret was destroyed before, and a place of the vault could not be reached then."""
     return any(
         skipped.reason == _VAULT
-        for one in erasures
-        if not (progress := read_progress(staging, one.erasure)).staged
+        for erasure in erasures
+        if not (progress := read_progress(staging, erasure.erasure)).staged
         for skipped in progress.undone
     )
 
 
 def _told_of(vaults: Sequence[VaultPlace]) -> str:
-    done = ", ".join(one.name for one in vaults if one.done)
+    done = ", ".join(vault.name for vault in vaults if vault.done)
     if not done:
         return ""
     return (
@@ -264,7 +268,7 @@ def _told_of(vaults: Sequence[VaultPlace]) -> str:
 
 
 def _mailboxes(erasures: Sequence[Erasure]) -> tuple[ErasedMailbox, ...]:
-    return tuple(mailbox for one in erasures for mailbox in one.mailboxes)
+    return tuple(mailbox for erasure in erasures for mailbox in erasure.mailboxes)
 
 
 def _partitions(catalog: Catalog) -> tuple[str, ...]:

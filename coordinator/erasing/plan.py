@@ -83,10 +83,12 @@ def find_mailboxes(catalog: Catalog, who: str) -> Whom:
             else f"the backup holds nothing of it{hint(who, _users(catalog))}"
         )
         raise NotFoundError(f"{who}: {near}", path=who)
-    mailboxes = sorted({Mailbox(one.partition, one.user) for one in versions})
+    mailboxes = sorted({Mailbox(version.partition, version.user) for version in versions})
     # Groups are views of the same mailboxes: what is erased goes from all of them.
     versions = [
-        one for mailbox in mailboxes for one in catalog.histories(mailbox.partition, None, mailbox.user)
+        history
+        for mailbox in mailboxes
+        for history in catalog.histories(mailbox.partition, None, mailbox.user)
     ]
     return _whom(catalog, mailboxes, versions)
 
@@ -127,7 +129,7 @@ def _whom(catalog: Catalog, mailboxes: Sequence[Mailbox], versions: Sequence[Ver
 def refuse_held(holds: Holds, whom: Whom) -> None:
     """Raise HeldError if somebody, or an alarm, holds one of the mailboxes, or a run at which one was there.
     What restores hold to be taken back does not stand against an erasure."""
-    found = tuple(one for one in holds.all if not one.restore and _is_on(one, whom))
+    found = tuple(hold for hold in holds.all if not hold.restore and _is_on(hold, whom))
     if found:
         told = "; ".join(f"{one.what}: {one.reason or 'no reason given'}" for one in found)
         raise HeldError(
@@ -156,7 +158,7 @@ def plan_archives(
     live = live_data_of(stored, engine)
     gone = dead_archives(stored, live)
     undone = [*_damaged(stored, live)]
-    left_alone = {one.archive for one in gone} | stored.lacking | live.untouchable
+    left_alone = {archive_record.archive for archive_record in gone} | stored.lacking | live.untouchable
     remains = {
         archive: replace(stored.remains(archive, live), erased=tuple(erased))
         for archive, record in stored.records.items()
@@ -175,7 +177,7 @@ def plan_archives(
                 compactions.append(Compaction(record=record, remains=remains[archive]))
                 dead_bytes += told.data_bytes
                 encrypted += [archive] if told.mixed else []
-    compactions.sort(key=lambda one: one.record.name)
+    compactions.sort(key=lambda compaction: compaction.record.name)
     compactions = [one for one in compactions if not _out_of_reach(one.record, holdings, undone)]
     return (
         ArchivesToErase(
@@ -216,7 +218,7 @@ def _tasks(remains: Mapping[ArchiveId, Remains], holdings: Holdings) -> Iterator
 def shared_bytes(stored: StoredArchives, whom: Whom, live: LiveData, engine: Engine) -> int:
     """How many bytes of their mail other mailboxes have too: these stay. ``stored`` is from before they were
     forgotten, ``live`` from after."""
-    users = {one.user for one in whom.mailboxes}
+    users = {mailbox.user for mailbox in whom.mailboxes}
     partitions = {one.partition for one in whom.mailboxes}
     theirs = {
         archive: frozenset(users & named)
@@ -238,7 +240,7 @@ def shared_bytes(stored: StoredArchives, whom: Whom, live: LiveData, engine: Eng
 def old_copies(plan: ArchivesPlan) -> tuple[PlaceCopies, ...]:
     """The copies at destinations, and elsewhere outside of the staging area, that have to go."""
     found: dict[str, PlaceCopies] = {}
-    records = (*plan.dead, *(one.record for one in plan.compactions))
+    records = (*plan.dead, *(compaction.record for compaction in plan.compactions))
     for copy in (copy for record in records for copy in record.copies if copy.place != STAGING):
         known = found.get(copy.place, PlaceCopies(place=copy.place, copies=0, size_bytes=0))
         until = max(filter(None, (known.until, copy.locked_until)), default=None)

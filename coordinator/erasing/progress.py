@@ -88,15 +88,15 @@ def write_progress(staging: Path, progress: Progress) -> None:
 
 def not_done(staging: Path) -> tuple[Progress, ...]:
     """The erasures that are not done, oldest first."""
-    found = (read_progress(staging, one) for one in erasure_ids(staging))
-    return tuple(one for one in found if one.ended is None)
+    found = (read_progress(staging, run_id) for run_id in erasure_ids(staging))
+    return tuple(progress for progress in found if progress.ended is None)
 
 
 def first_clean_snapshot(staging: Path) -> Snapshot | None:
     """The first snapshot of the catalog that knows nothing of any mailbox that was erased; None if none
     was."""
     found = (stem_of(read_progress(staging, RunId(path.stem)).snapshot) for path in _files(staging))
-    return max((one for one in found if one is not None), default=None)
+    return max((snapshot for snapshot in found if snapshot is not None), default=None)
 
 
 def reopen(staging: Path) -> None:

@@ -65,8 +65,8 @@ def write_erasure(staging: Path, erasure: Erasure) -> None:
         "asked": erasure.asked.isoformat(),
         "reason": erasure.reason,
         "mailboxes": [
-            {"before": one.before, "salt": one.salt.hex(), "digest": one.digest.hex()}
-            for one in erasure.mailboxes
+            {"before": mailbox.before, "salt": mailbox.salt.hex(), "digest": mailbox.digest.hex()}
+            for mailbox in erasure.mailboxes
         ],
     }
     put_beside(staging / FOLDER / f"{erasure.erasure}.json", document)
@@ -102,7 +102,7 @@ def read_erasures(staging: Path) -> tuple[Erasure, ...]:
 
 def erased_mailboxes(staging: Path) -> Erased:
     """All mailboxes that were erased in a staging area. Raises as ``read_erasures``."""
-    return Erased(one for erasure in read_erasures(staging) for one in erasure.mailboxes)
+    return Erased(mailbox for erasure in read_erasures(staging) for mailbox in erasure.mailboxes)
 
 
 def erasure_ids(staging: Path) -> list[RunId]:
@@ -138,11 +138,11 @@ def _read(path: Path, keys: Keyring) -> Erasure:
             reason=str(row["reason"]),
             mailboxes=tuple(
                 ErasedMailbox(
-                    before=_run_id(one["before"]),
-                    salt=bytes.fromhex(one["salt"]),
-                    digest=bytes.fromhex(one["digest"]),
+                    before=_run_id(mailbox["before"]),
+                    salt=bytes.fromhex(mailbox["salt"]),
+                    digest=bytes.fromhex(mailbox["digest"]),
                 )
-                for one in row["mailboxes"]
+                for mailbox in row["mailboxes"]
             ),
         )
     except OSError as error:

@@ -70,9 +70,9 @@ def _concerns(directory: Path, unnaming: Unnaming, partitions: tuple[str, ...]) 
                         return True
         before = read_before(directory)
         return any(
-            unnaming.is_erased(partition, one.user, moment)
-            for one in (*before.mailboxes, *before.unkept)
-            for partition in (one.partition, *partitions)
+            unnaming.is_erased(partition, mailbox.user, moment)
+            for mailbox in (*before.mailboxes, *before.unkept)
+            for partition in (mailbox.partition, *partitions)
         )
     except (OSError, BackupError):
         return True
@@ -112,7 +112,7 @@ def remove_leftovers(staging: Path, catalog: Catalog, erased: Erased) -> list[st
     that they may hold something of a mailbox that was erased. Of excerpts all: they are made again. Returns
     the others of which nothing can be told. Call it when it is on record that no rebuild enters any of them
     (``record_moments``). Raises StagingError."""
-    known = {one.archive: one for one in catalog.archives()}
+    known = {archive_record.archive: archive_record for archive_record in catalog.archives()}
     needed = {excerpt_name(name) for one in known.values() for name in (one.name, name_in_places(one))}
     for path in staging.glob(f"{EXCERPTS}/*/*/*.mhx"):
         if str(path.relative_to(staging)) not in needed:
@@ -145,7 +145,7 @@ def _may_hold(archive: ArchiveReader, erased: Erased) -> bool:
     or it was written anew, so that it may hold data of others than it names."""
     header = archive.header
     return header.generation > 0 or any(
-        erased.holds(header.partition, one.user, header.run) for one in archive.directory.mailboxes
+        erased.holds(header.partition, mailbox.user, header.run) for mailbox in archive.directory.mailboxes
     )
 
 
@@ -170,7 +170,7 @@ def unname_records(staging: Path, erased: Erased, partitions: Iterable[str], unt
     for name in _LEFT:
         remove(folder / name)
     if service_file(staging).exists():
-        NoticeRecord(staging).forget_named(lambda one: names(json.dumps(asdict(one)).encode()))
+        NoticeRecord(staging).forget_named(lambda notice: names(json.dumps(asdict(notice)).encode()))
         Proofs(staging).forget_named(lambda told: names(json.dumps(told).encode()))
         _unname_operations(staging, erased, there, before)
 
@@ -185,16 +185,16 @@ def _unname_operations(staging: Path, erased: Erased, partitions: tuple[str, ...
             [*texts.arguments, texts.reason, texts.waits_for, texts.error], partitions, before
         ):
             return texts
-        arguments = tuple(unnaming.document(one, before) for one in texts.arguments)
+        arguments = tuple(unnaming.document(argument, before) for argument in texts.arguments)
         told = (unnaming.text(one, before) for one in (texts.reason, texts.waits_for, texts.error))
         reason, waits_for, error = told
         return Texts(arguments=arguments, reason=reason, waits_for=waits_for, error=error)
 
     operations = Operations(staging)
     changed = set(operations.rewrite(unnamed))
-    for one in operations.newest(KEPT):
-        if one.id in changed or _is_named(staging, one.id, erased, partitions, before):
-            forget(staging, one.id)
+    for operation in operations.newest(KEPT):
+        if operation.id in changed or _is_named(staging, operation.id, erased, partitions, before):
+            forget(staging, operation.id)
 
 
 def _is_named(

@@ -182,7 +182,7 @@ class Governor:
                 self._renew()
 
     def _wait(self) -> None:
-        channels = [one.channel for one in self._probes if one.channel is not None]
+        channels = [probe.channel for probe in self._probes if probe.channel is not None]
         if channels:
             wait(channels, TURN_SECONDS)
         else:
@@ -195,7 +195,7 @@ class Governor:
         is_due = now >= self._next_said
         if is_due:
             self._take_seats()
-        reports = [report for one in self._probes for report in one.reports(now)]
+        reports = [report for probe in self._probes for report in probe.reports(now)]
         with self._lock:
             by_name = {one.rules.host: one for one in self._hosts.values()}
             for report in reports:
@@ -213,7 +213,7 @@ class Governor:
     def _take_seats(self) -> None:
         """Begin to look at hosts that nobody looks at."""
         with self._lock:
-            without = [one for one in self._hosts.values() if one.seat is None]
+            without = [host for host in self._hosts.values() if host.seat is None]
         taken = [one for one in without if self._take_seat(one)]
         if taken:
             self._probes.append(self._look([one.rules for one in taken]))

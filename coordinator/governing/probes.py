@@ -74,4 +74,4 @@ class Probes:
             why = why or f"the process that looks {end_of(self._process.exitcode)}"
         self.close()
         self._not_before = now + AGAIN_SECONDS
-        return [Blind(one.host, why) for one in self._hosts]
+        return [Blind(host.host, why) for host in self._hosts]

@@ -86,8 +86,8 @@ def enter(channel: Connection, hosts: Sequence[HostRules]) -> None:
                 ended.set()
 
     threading.Thread(target=child.watch_parent, name="parent", daemon=True).start()
-    for one in hosts:
-        threading.Thread(target=_look_on, args=(one, tell, ended), name=one.host, daemon=True).start()
+    for host in hosts:
+        threading.Thread(target=_look_on, args=(host, tell, ended), name=host.host, daemon=True).start()
     try:
         channel.recv()  # nothing is ever said: this ends when the other side has closed it
     except (EOFError, OSError):

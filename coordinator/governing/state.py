@@ -76,4 +76,4 @@ def fresh_states(staging: Path, now: datetime) -> tuple[GovernorState, ...]:
     except OSError:
         return ()
     found = (read_snapshot(file, GovernorState) for file in files)
-    return tuple(one for one in found if one is not None and one.is_fresh(now))
+    return tuple(state for state in found if state is not None and state.is_fresh(now))

@@ -75,7 +75,7 @@ class CatalogCollector(Collector):
                 f"mailhaul_{name}",
                 text,
                 GROUP,
-                ((one.partition, one.group, value(one)) for one in known.totals),
+                ((total.partition, total.group, value(total)) for total in known.totals),
             )
         if known.sweeps:  # where there are no destinations, nothing is missing there
             yield from _copies(known.copies)
@@ -88,9 +88,9 @@ class CatalogCollector(Collector):
     def _ask(self) -> _Known:
         with Catalog.open(self._staging) as catalog:
             good = [
-                one
-                for one in catalog.last_good()
-                if self._wanted is None or (one.partition, one.group) in self._wanted
+                backup
+                for backup in catalog.last_good()
+                if self._wanted is None or (backup.partition, backup.group) in self._wanted
             ]
             last = None
             if catalog.newest_run() is not None:
@@ -109,7 +109,10 @@ def _standing(good: Iterable[GoodBackup]) -> Iterator[Metric]:
     groups = list(good)
     for name, text, value in _STANDING:
         yield gauge(
-            f"mailhaul_{name}", text, GROUP, ((one.partition, one.group, value(one)) for one in groups)
+            f"mailhaul_{name}",
+            text,
+            GROUP,
+            ((group.partition, group.group, value(group)) for group in groups),
         )
 
 
@@ -121,7 +124,7 @@ _STANDING: tuple[tuple[str, str, Callable[[GoodBackup], float]], ...] = (
     (
         "last_good_backup_timestamp_seconds",
         "By when every mailbox of the group that is there was stored whole; 0: one of them never was.",
-        lambda one: _seconds(one.sealed),
+        lambda good_backup: _seconds(good_backup.sealed),
     ),
     (
         "newest_good_backup_timestamp_seconds",
@@ -140,15 +143,18 @@ _STANDING: tuple[tuple[str, str, Callable[[GoodBackup], float]], ...] = (
 
 def _copies(standing: CopyStanding) -> Iterator[Metric]:
     labels = ("place", "state")
-    archives = ((one.place, one.state, one.archives) for one in standing.places)
+    archives = ((place.place, place.state, place.archives) for place in standing.places)
     yield gauge(
         "mailhaul_place_archives", "Archives of which a copy is in a place, by its state.", labels, archives
     )
-    sizes = ((one.place, one.state, one.size_bytes) for one in standing.places)
+    sizes = (
+        (place_standing.place, place_standing.state, place_standing.size_bytes)
+        for place_standing in standing.places
+    )
     yield gauge(
         "mailhaul_place_archive_bytes", "Bytes of the copies in a place, by their state.", labels, sizes
     )
-    leftovers = ((one.place, one.size_bytes) for one in standing.leftovers)
+    leftovers = ((leftover.place, leftover.size_bytes) for leftover in standing.leftovers)
     yield gauge(
         "mailhaul_place_unneeded_bytes",
         "Bytes of the copies in a place that nobody needs and that it has yet to remove.",
@@ -186,15 +192,15 @@ def _sweeps(sweeps: Sequence[LastSweep]) -> Iterator[Metric]:
         ),
         ("waiting_archives", "Archives that the last sweep left for the next.", lambda one: one.waiting),
     ):
-        samples = ((one.destination, value(one)) for one in sweeps)
+        samples = ((sweep.destination, value(sweep)) for sweep in sweeps)
         yield gauge(f"mailhaul_sweep_{name}", text, ("destination",), samples)
 
 
 def _wanted(volumes: Sequence[WantedVolume]) -> Iterator[Metric]:
     first: dict[str, WantedVolume] = {}
-    for one in volumes:  # those that are wanted longest come first
-        first.setdefault(one.destination, one)
-    counts = Counter(one.destination for one in volumes)
+    for volume in volumes:  # those that are wanted longest come first
+        first.setdefault(volume.destination, volume)
+    counts = Counter(wanted_volume.destination for wanted_volume in volumes)
     yield gauge(
         "mailhaul_tape_volumes_wanted",
         "Tape volumes that somebody has to bring.",
@@ -214,9 +220,9 @@ def _recipients(staging: Path) -> Iterator[Metric]:
     checked: list[tuple[str, str, float]] = []
     with suppress(BackupError, OSError):
         recipients, checks = known_recipients(staging)
-        for one in recipients:
-            at = checks[one.id].at if one.id in checks else None
-            checked.append((one.name, one.id.hex(), _seconds(at)))
+        for recipient in recipients:
+            at = checks[recipient.id].at if recipient.id in checks else None
+            checked.append((recipient.name, recipient.id.hex(), _seconds(at)))
     yield gauge(
         "mailhaul_recipient_checked_timestamp_seconds",
         "When the private key of a recipient was last seen to open archives; 0: it never was.",

@@ -92,7 +92,7 @@ class Course(RunObserver):
                 self._rest += _expected(unit)
                 for host in unit.partition.hosts:
                     self._hosts.setdefault(host, "")
-            self._skipped.update(one.reason for one in plan.left_out)
+            self._skipped.update(skip.reason for skip in plan.left_out)
 
     def attempted(self, unit: Unit, host: str, attempt: int) -> None:
         """See RunObserver."""
@@ -121,7 +121,7 @@ class Course(RunObserver):
     def sealed(self, unit: Unit, report: UnitReport) -> None:
         """See RunObserver."""
         with self._lock:
-            self._skipped.update(one.reason for one in report.skipped)
+            self._skipped.update(skip.reason for skip in report.skipped)
             found = self._begin(unit.label)
             if found is not None:
                 self._advance(
@@ -150,9 +150,9 @@ class Course(RunObserver):
         """See RunObserver."""
         with self._lock:
             self._hosts[host] = "" if error is None else error.message
-            for one in self._running.values():
-                if error is not None and one.host == host:
-                    one.waiting = LOST
+            for course in self._running.values():
+                if error is not None and course.host == host:
+                    course.waiting = LOST
 
     def waiting(self, reason: str) -> None:
         """See RunObserver."""
@@ -173,7 +173,7 @@ class Course(RunObserver):
             self._meter.tell(self._clock.monotonic(), done["messages"], done["size_bytes"])
             messages_per_second, bytes_per_second = self._meter.rates()
             left = rest["size_bytes"] / bytes_per_second if bytes_per_second and rest["size_bytes"] else None
-            running = Counter(one.host for one in self._running.values())
+            running = Counter(course.host for course in self._running.values())
             return RunStatus(
                 run=self._run,
                 pid=self._pid,
@@ -198,7 +198,7 @@ class Course(RunObserver):
                     )
                     for (partition, name), group in sorted(self._groups.items())
                 ),
-                units=tuple(_unit_status(label, one) for label, one in self._running.items()),
+                units=tuple(_unit_status(label, unit_course) for label, unit_course in self._running.items()),
                 hosts=tuple(
                     HostStatus(host=host, running=running[host], lost=lost)
                     for host, lost in sorted(self._hosts.items())

@@ -34,7 +34,7 @@ class DrillCollector(Collector):
                 yield from _of_drills(ended[0], failures)
 
     def _ended(self) -> list[Drill]:
-        return [one for one in Proofs(self._staging).drills(2) if one.state != "running"]
+        return [drill for drill in Proofs(self._staging).drills(2) if drill.state != "running"]
 
 
 def _of_groups(groups: Sequence[Share]) -> Iterator[Metric]:
@@ -42,12 +42,12 @@ def _of_groups(groups: Sequence[Share]) -> Iterator[Metric]:
         (
             "proven_mailboxes",
             "Mailboxes of the group that a drill has restored whole within 30 days.",
-            [one.proven for one in groups],
+            [group.proven for group in groups],
         ),
         (
             "never_proven_mailboxes",
             "Mailboxes of the group that no drill has ever restored whole.",
-            [one.never for one in groups],
+            [share.never for share in groups],
         ),
         (
             "mailboxes_not_whole",

@@ -21,8 +21,8 @@ from ...proto.errors import BackupError, UsageError
 def make_registry(*collectors: Collector) -> CollectorRegistry:
     """A registry of its own, with these."""
     registry = CollectorRegistry()
-    for one in collectors:
-        registry.register(one)
+    for collector in collectors:
+        registry.register(collector)
     return registry
 
 

@@ -176,7 +176,7 @@ class RunLog(RunObserver):
             archive_bytes=report.archive_bytes,
             seconds=round(report.seconds, 3),
             cpu_seconds=round(report.cpu_seconds, 3),
-            skipped=dict(Counter(one.reason for one in report.skipped if one.reason not in NO_FAULT)),
+            skipped=dict(Counter(skip.reason for skip in report.skipped if skip.reason not in NO_FAULT)),
             excluded=dict(Counter(one.reason for one in report.skipped if one.reason in EXCLUDED)),
         )
 

@@ -58,16 +58,16 @@ class RunCollector(Collector):
                 f"mailhaul_run_{field}",
                 text,
                 GROUP,
-                ((one.partition, one.group, getattr(one.done, field)) for one in run.groups),
+                ((group.partition, group.group, getattr(group.done, field)) for group in run.groups),
             )
         yield gauge(
             "mailhaul_units",
             "Units of the run by their state.",
             (*GROUP, "state"),
             (
-                (one.partition, one.group, state, count)
-                for one in run.groups
-                for state, count in asdict(one.units).items()
+                (status.partition, status.group, state, count)
+                for status in run.groups
+                for state, count in asdict(status.units).items()
             ),
         )
         yield gauge(
@@ -82,7 +82,7 @@ class RunCollector(Collector):
             ("code",),
             run.failed.items(),
         )
-        lost = sum(bool(one.lost) for one in run.hosts)
+        lost = sum(bool(host.lost) for host in run.hosts)
         for name, text, value in (
             ("started_timestamp_seconds", "When the run began.", run.since.timestamp()),
             (
@@ -112,7 +112,7 @@ class ReceiverCollector(Collector):
             return
         up = self._now() - status.time < RECEIVER_SECONDS
         yield gauge("mailhaul_receiver_up", "Whether the receiver tells of itself.", (), [(up,)])
-        waiting = sum(bool(one.waiting) for one in status.streams)
+        waiting = sum(bool(stream.waiting) for stream in status.streams)
         for name, text, value in (
             ("streams", "Archives that are on their way.", len(status.streams)),
             ("waiting_streams", "Archives that are on their way and wait, for room most likely.", waiting),
@@ -149,20 +149,24 @@ class GovernorCollector(Collector):
             "mailhaul_probe_seconds",
             "What 95 of 100 looks at a mail server took at most, by step and in all.",
             ("host", "step"),
-            ((one.host, step, seconds) for one in hosts for step, seconds in _waits(one).items()),
+            ((host.host, step, seconds) for host in hosts for step, seconds in _waits(host).items()),
         )
         for name, text, value in _GOVERNED:
             yield gauge(
-                f"mailhaul_governor_{name}", text, ("host",), ((one.host, value(one)) for one in hosts)
+                f"mailhaul_governor_{name}", text, ("host",), ((state.host, value(state)) for state in hosts)
             )
 
 
-def _waits(one: GovernorState) -> dict[str, float]:
-    return {} if one.p95_seconds is None else {"all": one.p95_seconds, **one.steps}
+def _waits(state: GovernorState) -> dict[str, float]:
+    return {} if state.p95_seconds is None else {"all": state.p95_seconds, **state.steps}
 
 
 _GOVERNED: tuple[tuple[str, str, Callable[[GovernorState], float]], ...] = (
-    ("target_seconds", "What these looks are to take at most.", lambda one: one.target_seconds),
+    (
+        "target_seconds",
+        "What these looks are to take at most.",
+        lambda governor_state: governor_state.target_seconds,
+    ),
     ("share", "The share of the work on a mail host that is done; 1 is all.", lambda one: one.level),
     ("workers", "Workers that are at it.", lambda one: one.workers),
     (

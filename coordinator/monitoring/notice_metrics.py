@@ -44,13 +44,17 @@ class NoticeCollector(Collector):
             ((*labels, many) for labels, many in Counter(map(_labels, lasting)).items()),
         )
         for name, text, values in (
-            ("delivered", "Notices that a receiver has got.", [one.delivered for one in channels]),
+            ("delivered", "Notices that a receiver has got.", [channel.delivered for channel in channels]),
             (
                 "failures",
                 "Attempts to deliver a notice that have failed.",
-                [one.failures for one in channels],
+                [standing.failures for standing in channels],
             ),
-            ("given_up", "Notices that a receiver will not get.", [one.given_up for one in channels]),
+            (
+                "given_up",
+                "Notices that a receiver will not get.",
+                [channel_standing.given_up for channel_standing in channels],
+            ),
         ):
             samples = ((one.name, value) for one, value in zip(channels, values, strict=True))
             yield counter(f"mailhaul_notice_{name}", text, _RECEIVER, samples)
@@ -82,5 +86,5 @@ class NoticeCollector(Collector):
             )
 
 
-def _labels(one: Standing) -> tuple[str, str]:
-    return one.notice.event, "no" if one.acknowledged is None else "yes"
+def _labels(standing: Standing) -> tuple[str, str]:
+    return standing.notice.event, "no" if standing.acknowledged is None else "yes"

@@ -40,8 +40,8 @@ class OperationCollector(Collector):
             ((kind, state, count) for (kind, state), count in sorted(counts.items())),
         )
         since: dict[Kind, float] = {}
-        for one in waiting:
-            since.setdefault(one.request.kind, one.asked.timestamp())
+        for operation in waiting:
+            since.setdefault(operation.request.kind, operation.asked.timestamp())
         yield gauge(
             "mailhaul_operations_waiting_since_timestamp_seconds",
             "When the operation was asked for that waits for longest.",

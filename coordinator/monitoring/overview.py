@@ -100,7 +100,7 @@ def take_overview(
     except NotFoundError:
         pass
     sweeps = last_sweeps(staging)
-    looks = (last_strays(staging, one.destination) for one in sweeps)
+    looks = (last_strays(staging, sweep.destination) for sweep in sweeps)
     return Overview(
         staging=staging,
         taken=now,
@@ -109,11 +109,11 @@ def take_overview(
         receiver=receiver_of(staging),
         room=room,
         reserve_bytes=reserve_bytes,
-        runs=tuple(replace(one, state=run_state(one, staging)) for one in runs),
-        good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
+        runs=tuple(replace(run, state=run_state(run, staging)) for run in runs),
+        good=tuple(backup for backup in good if wanted is None or (backup.partition, backup.group) in wanted),
         copies=copies,
         sweeps=sweeps,
-        strays=tuple(one for one in looks if one is not None),
+        strays=tuple(look for look in looks if look is not None),
         wanted_volumes=wanted_volumes(staging),
         restores=unfinished_restores(staging),
         same_device=on_same_device(partitions, staging),
@@ -130,7 +130,7 @@ def _unreached(staging: Path) -> tuple[ChannelStanding, ...]:
     """The receivers of notices that can't be reached."""
     if not service_file(staging).exists():
         return ()
-    return tuple(one for one in NoticeRecord(staging).channels() if one.failing_since is not None)
+    return tuple(channel for channel in NoticeRecord(staging).channels() if channel.failing_since is not None)
 
 
 def _encrypted(staging: Path) -> bool | None:
@@ -163,4 +163,6 @@ def receiver_of(staging: Path) -> ReceiverStatus | None:
 
 def configured_groups(config: Config) -> frozenset[tuple[str, str]]:
     """Every (partition, group) that the configuration asks for."""
-    return frozenset((one.name, group) for one in config.partitions for group in config.groups.rules.names())
+    return frozenset(
+        (partition.name, group) for partition in config.partitions for group in config.groups.rules.names()
+    )

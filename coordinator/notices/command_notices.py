@@ -73,7 +73,8 @@ def _more(staging: Path, name: str) -> list[str]:
     if name != "sweep":
         return []
     return [
-        f"{one.destination}: {one.error} (since {one.failing_since:%Y-%m-%d %H:%M} UTC, {one.waiting:,} wait)"
-        for one in last_sweeps(staging)
-        if one.failing_since is not None
+        f"{sweep.destination}: {sweep.error} (since {sweep.failing_since:%Y-%m-%d %H:%M} UTC, "
+        f"{sweep.waiting:,} wait)"
+        for sweep in last_sweeps(staging)
+        if sweep.failing_since is not None
     ]

@@ -34,16 +34,16 @@ def reconcile(staging: Path, event: Event, found: Iterable[Notice], now: datetim
     for standing in NoticeRecord(staging).lasting((event,)):
         if standing.notice.cause not in causes:
             over(staging, standing.notice.cause, now)
-    for one in notices:
-        raise_notice(staging, one, now)
+    for notice in notices:
+        raise_notice(staging, notice, now)
 
 
 def released(staging: Path, now: datetime) -> None:
     """End the alarms whose mailboxes somebody has looked at and released. One for which none was held ends
     when somebody acknowledges it, and so does a restore that failed. Raises as ``raise_notice``."""
-    for one in NoticeRecord(staging).lasting(("failed", "skipped")):
-        if one.acknowledged is not None and one.notice.facts.get("command") in RESTORES:
-            over(staging, one.notice.cause, now)
+    for standing in NoticeRecord(staging).lasting(("failed", "skipped")):
+        if standing.acknowledged is not None and standing.notice.facts.get("command") in RESTORES:
+            over(staging, standing.notice.cause, now)
     for one in NoticeRecord(staging).lasting(("alarm",)):
         run = one.notice.facts.get("run")
         if not one.notice.facts.get("held") and one.acknowledged is not None:
@@ -56,13 +56,13 @@ def taken_out(config: Config, now: datetime) -> None:
     """End what is said of places that no drill reads any more, and of a switch that there is not: nothing
     will ever find that these are well. Raises as ``raise_notice``."""
     staging = config.staging.path
-    for one in NoticeRecord(staging).lasting(("drill-failed", "switch-failed")):
-        if one.notice.event == "switch-failed":
+    for standing in NoticeRecord(staging).lasting(("drill-failed", "switch-failed")):
+        if standing.notice.event == "switch-failed":
             gone = not config.notices.switch.is_there
         else:
-            gone = _is_left_alone(one, config, now)
+            gone = _is_left_alone(standing, config, now)
         if gone:
-            over(staging, one.notice.cause, now)
+            over(staging, standing.notice.cause, now)
 
 
 def _is_left_alone(drilled: Standing, config: Config, now: datetime) -> bool:
@@ -71,7 +71,7 @@ def _is_left_alone(drilled: Standing, config: Config, now: datetime) -> bool:
     place = drilled.notice.facts.get("place")
     if place in (None, STAGING) or "path" in drilled.notice.facts:
         return False
-    if place not in {one.name for one in config.destinations}:
+    if place not in {destination.name for destination in config.destinations}:
         return True
     passed_over = bool(config.drill.places) and place not in config.drill.places
     return passed_over and now - drilled.last > BY_HAND
@@ -81,22 +81,27 @@ def held_for(staging: Path, run: str) -> tuple[Hold, ...]:
     """The holds that the alarms of a run have set and nobody has released. Raises DamagedError,
     StagingError."""
     return tuple(
-        one for one in read_holds(staging).all if one.automatic and one.reason.startswith(f"run {run}:")
+        hold for hold in read_holds(staging).all if hold.automatic and hold.reason.startswith(f"run {run}:")
     )
 
 
 def volumes(staging: Path) -> Iterator[Notice]:
     """Tape volumes that somebody has to bring."""
-    for one in wanted_volumes(staging):
+    for volume in wanted_volumes(staging):
         yield Notice(
             event="tape-wanted",
-            cause=f"tape-wanted:{one.destination}:{one.pool}:{one.volume}",
-            subject=f"Tape wanted in {one.destination}: {one.label or f'pool {one.pool}'}",
+            cause=f"tape-wanted:{volume.destination}:{volume.pool}:{volume.volume}",
+            subject=f"Tape wanted in {volume.destination}: {volume.label or f'pool {volume.pool}'}",
             lines=(
-                f"The destination {one.destination} wants {one.told}.",
+                f"The destination {volume.destination} wants {volume.told}.",
                 "What waits for it goes on by itself when the volume is in a drive or in the robot.",
             ),
-            facts={"destination": one.destination, "pool": one.pool, "label": one.label, "why": one.why},
+            facts={
+                "destination": volume.destination,
+                "pool": volume.pool,
+                "label": volume.label,
+                "why": volume.why,
+            },
         )
 
 
@@ -105,29 +110,29 @@ def keys(staging: Path, now: datetime, check_every_seconds: float) -> Iterator[N
     read the directory of keys."""
     with suppress(BackupError, OSError):
         recipients, checks = known_recipients(staging)
-        for one in checked_recipients(recipients, checks, now, check_every_seconds):
-            if one.overdue:
+        for recipient in checked_recipients(recipients, checks, now, check_every_seconds):
+            if recipient.overdue:
                 yield Notice(
                     event="key-overdue",
-                    cause=f"key-overdue:{one.fingerprint}",
-                    subject=f"The private key {one.name} was not tried for too long",
-                    lines=(one.warning(now),),
-                    facts={"recipient": one.name, "fingerprint": one.fingerprint},
+                    cause=f"key-overdue:{recipient.fingerprint}",
+                    subject=f"The private key {recipient.name} was not tried for too long",
+                    lines=(recipient.warning(now),),
+                    facts={"recipient": recipient.name, "fingerprint": recipient.fingerprint},
                 )
 
 
 def proofs(groups: Iterable[Share]) -> Iterator[Notice]:
     """Groups of which drills have proven nothing for too long."""
-    for one in groups:
-        if one.mailboxes and not one.proven:
-            name = f"{one.partition}/{one.group}"
+    for group in groups:
+        if group.mailboxes and not group.proven:
+            name = f"{group.partition}/{group.group}"
             yield Notice(
                 event="proof-old",
                 cause=f"proof-old:/{name}",
                 subject=f"Nothing of {name} was proven within {PROVEN_WITHIN.days} days",
                 lines=(
-                    f"No drill has restored any of its {one.mailboxes:,} mailboxes whole within that time.",
+                    f"No drill has restored any of its {group.mailboxes:,} mailboxes whole within that time.",
                     "`mailhaul drill` restores a sample now; `mailhaul proof` tells what drills have shown.",
                 ),
-                facts={"partition": one.partition, "group": one.group, "mailboxes": one.mailboxes},
+                facts={"partition": group.partition, "group": group.group, "mailboxes": group.mailboxes},
             )

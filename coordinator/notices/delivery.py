@@ -48,7 +48,7 @@ class Deliverer:
         channels: Mapping[str, Channel],
     ) -> None:
         self._record = NoticeRecord(staging)
-        self._receivers = {one.name: one.events for one in config.receivers}
+        self._receivers = {receiver.name: receiver.events for receiver in config.receivers}
         self._site = site
         self._zone = zone
         self._clock = clock
@@ -64,8 +64,8 @@ class Deliverer:
         now = utc(self._clock.now())
         self._record.address(self._receivers, now)
         due: dict[str, list[Delivery]] = {}
-        for one in self._record.due(now):
-            due.setdefault(one.channel, []).append(one)
+        for delivery in self._record.due(now):
+            due.setdefault(delivery.channel, []).append(delivery)
         for name, deliveries in due.items():
             if name not in self._busy and self._clock.monotonic() >= self._resting.get(name, 0.0):
                 # No process waits for these when it ends: what they had under way goes out again.
@@ -86,37 +86,39 @@ class Deliverer:
 
     def _deliver(self, name: str, deliveries: list[Delivery]) -> None:
         try:
-            for one in deliveries:
-                if not self._hand_over(one):
+            for delivery in deliveries:
+                if not self._hand_over(delivery):
                     return
         except BackupError:
             # The record can't be written (the disk is full): nobody is to be asked each second meanwhile.
             self._resting[name] = self._clock.monotonic() + _REST_SECONDS
 
-    def _hand_over(self, one: Delivery) -> bool:
+    def _hand_over(self, delivery: Delivery) -> bool:
         """Returns whether the receiver can be reached."""
         now = utc(self._clock.now())
-        key = (one.saying.id, one.channel)
+        key = (delivery.saying.id, delivery.channel)
         if key not in self._got:
-            if one.attempts and now - one.saying.made > GIVE_UP:
-                self._record.give_up(one)
+            if delivery.attempts and now - delivery.saying.made > GIVE_UP:
+                self._record.give_up(delivery)
                 return True
             try:
-                self._channels[one.channel].deliver(letter(one.saying, one.channel, self._site, self._zone))
+                self._channels[delivery.channel].deliver(
+                    letter(delivery.saying, delivery.channel, self._site, self._zone)
+                )
             except DeliveryError as error:
-                self._failed(one, error.message, unreachable=error.unreachable)
+                self._failed(delivery, error.message, unreachable=error.unreachable)
                 return not error.unreachable
             except Exception as error:
                 # An error of our own, that this letter meets, most likely. Others still go out.
-                self._failed(one, f"{type(error).__name__}: {error}", unreachable=False)
+                self._failed(delivery, f"{type(error).__name__}: {error}", unreachable=False)
                 return True
         self._got.add(key)  # until that is on record: what was delivered does not go out again
-        self._record.delivered(one, utc(self._clock.now()))
+        self._record.delivered(delivery, utc(self._clock.now()))
         self._got.discard(key)
         return True
 
-    def _failed(self, one: Delivery, error: str, *, unreachable: bool) -> None:
-        self._record.failed(one, error, utc(self._clock.now()), unreachable=unreachable)
+    def _failed(self, delivery: Delivery, error: str, *, unreachable: bool) -> None:
+        self._record.failed(delivery, error, utc(self._clock.now()), unreachable=unreachable)
 
 
 @contextmanager

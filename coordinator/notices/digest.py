@@ -187,40 +187,40 @@ def _night(digest: Digest, zone: tzinfo) -> Iterator[str]:
     if digest.reasons:
         told = ", ".join(f"{reason} {many:,}" for reason, many in Counter(digest.reasons).most_common())
         yield f"  left out: {told}"
-    for one in digest.behind[:_LISTED]:
-        yield f"  NOT BACKED UP: {_behind(one, zone)}"
+    for behind in digest.behind[:_LISTED]:
+        yield f"  NOT BACKED UP: {_behind(behind, zone)}"
     if len(digest.behind) > _LISTED:
         yield f"  NOT BACKED UP: {counted(len(digest.behind) - _LISTED, 'more group')}"
 
 
-def _group_row(one: GroupNight) -> tuple[str, ...]:
+def _group_row(night: GroupNight) -> tuple[str, ...]:
     outcome = "done"
-    if one.failed:
-        outcome = f"FAILED: {one.error}" if one.error else "FAILED"
-    elif one.skipped:
-        outcome = f"done, {one.skipped:,} left out"
+    if night.failed:
+        outcome = f"FAILED: {night.error}" if night.error else "FAILED"
+    elif night.skipped:
+        outcome = f"done, {night.skipped:,} left out"
     return (
-        f"{one.partition}/{one.group}",
-        counted(one.mailboxes, "mailbox", "mailboxes"),
-        f"{one.added:,} new",
-        size(one.new_bytes),
-        duration(one.seconds),
+        f"{night.partition}/{night.group}",
+        counted(night.mailboxes, "mailbox", "mailboxes"),
+        f"{night.added:,} new",
+        size(night.new_bytes),
+        duration(night.seconds),
         outcome,
     )
 
 
 def _bad(groups: Sequence[GroupNight]) -> str:
-    failed = sum(bool(one.failed) for one in groups)
-    skipped = sum(one.skipped for one in groups)
+    failed = sum(bool(group.failed) for group in groups)
+    skipped = sum(night.skipped for night in groups)
     told = [*([f"{failed} FAILED"] if failed else []), *([f"{skipped:,} left out"] if skipped else [])]
     return ", ".join(told) or "all done"
 
 
-def _behind(one: GroupBehind, zone: tzinfo) -> str:
-    count = counted(one.behind, "mailbox", "mailboxes")
-    never = f", {one.never:,} of them never" if one.never else ""
-    since = f", whole on {_when(one.since, zone)}" if one.since else ""
-    return f"{one.partition}/{one.group}: {count} of {one.mailboxes:,}{never}{since}"
+def _behind(behind: GroupBehind, zone: tzinfo) -> str:
+    count = counted(behind.behind, "mailbox", "mailboxes")
+    never = f", {behind.never:,} of them never" if behind.never else ""
+    since = f", whole on {_when(behind.since, zone)}" if behind.since else ""
+    return f"{behind.partition}/{behind.group}: {count} of {behind.mailboxes:,}{never}{since}"
 
 
 def _copies(digest: Digest, zone: tzinfo) -> Iterator[str]:
@@ -266,8 +266,8 @@ def _known(digest: Digest, zone: tzinfo) -> Iterator[str]:
 
 
 def _next(digest: Digest, zone: tzinfo) -> Iterator[str]:
-    for one in digest.coming:
-        yield f"{_when(one.moment, zone)} {one.what}"
+    for coming in digest.coming:
+        yield f"{_when(coming.moment, zone)} {coming.what}"
 
 
 def _titled(title: str, found: Iterator[str]) -> Iterator[str]:

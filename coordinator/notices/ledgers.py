@@ -35,18 +35,22 @@ def on_record(
 ) -> Iterator[Sample]:
     """What there is in each destination that can't be asked (aware ``now``); ``held`` are the bytes in each
     place by the catalog. One whose records can't be read is left out."""
-    for one in destinations:
-        if isinstance(one, (S3Destination, CommandDestination)):
-            used = held.get(one.name, 0)
-            free = None if one.capacity_bytes is None else max(0, one.capacity_bytes - used)
-            yield Sample(place=one.name, day=now.date(), used_bytes=used, free_bytes=free)
-        elif isinstance(one, TapeDestination) and one.devices:
+    for destination in destinations:
+        if isinstance(destination, (S3Destination, CommandDestination)):
+            used = held.get(destination.name, 0)
+            free = None if destination.capacity_bytes is None else max(0, destination.capacity_bytes - used)
+            yield Sample(place=destination.name, day=now.date(), used_bytes=used, free_bytes=free)
+        elif isinstance(destination, TapeDestination) and destination.devices:
             try:
-                volumes = [known for known in Inventory(one.state).all() if known.label.pool == one.pool]
+                volumes = [
+                    known
+                    for known in Inventory(destination.state).all()
+                    if known.label.pool == destination.pool
+                ]
             except PlaceError:
                 continue
             if volumes:
-                yield _of_tapes(one, volumes, now)
+                yield _of_tapes(destination, volumes, now)
 
 
 def held_by(staging: Path) -> Mapping[str, int]:
@@ -58,9 +62,9 @@ def held_by(staging: Path) -> Mapping[str, int]:
             standing = catalog.copy_standing()
     except NotFoundError:  # no run was begun yet
         return held
-    for one in standing.places:
-        if one.state != "lost":
-            held[one.place] += one.size_bytes
+    for place in standing.places:
+        if place.state != "lost":
+            held[place.place] += place.size_bytes
     for left in standing.leftovers:
         held[left.place] += left.size_bytes
     return held
@@ -74,17 +78,17 @@ def _of_tapes(settings: TapeDestination, volumes: Sequence[KnownVolume], now: da
     good = [one for one in volumes if not one.retired]
     open_ones = writable(pool, good, now)
     again = reusable(pool, good, now)
-    empty = [one for one in open_ones if not one.contents.entries]
+    empty = [known_volume for known_volume in open_ones if not known_volume.contents.entries]
     free_ones = {one.label.volume for one in (*empty, *again)}
     takes_more = {one.label.volume for one in open_ones}
     usual = _usual_bytes(good)
     used = free = 0
     knows = True
-    for one in good:
-        capacity, written = _CAPACITIES.get(one.label.generation, usual), _written(one)
-        if one.label.volume in free_ones:
+    for volume in good:
+        capacity, written = _CAPACITIES.get(volume.label.generation, usual), _written(volume)
+        if volume.label.volume in free_ones:
             free += capacity or 0
-        elif one.label.volume in takes_more:
+        elif volume.label.volume in takes_more:
             used += written
             free += max(0, (capacity or 0) - written)
         else:
@@ -102,9 +106,9 @@ def _of_tapes(settings: TapeDestination, volumes: Sequence[KnownVolume], now: da
 
 def _usual_bytes(volumes: Iterable[KnownVolume]) -> int | None:
     """What volumes took that were written to their end; None: none was yet."""
-    full = [_written(one) for one in volumes if one.contents.finished and one.contents.entries]
+    full = [_written(volume) for volume in volumes if volume.contents.finished and volume.contents.entries]
     return sum(full) // len(full) if full else None
 
 
-def _written(one: KnownVolume) -> int:
-    return sum(entry.bytes for entry in one.contents.entries)
+def _written(volume: KnownVolume) -> int:
+    return sum(entry.bytes for entry in volume.contents.entries)

@@ -62,7 +62,7 @@ def look_at_night(
     record = NoticeRecord(staging)
     found = _backups(staging, since)
     runs = tuple(map(_run, found.runs))
-    drills = [one for one in Proofs(staging).drills(_MOST_RUNS) if one.ended and one.ended >= since]
+    drills = [drill for drill in Proofs(staging).drills(_MOST_RUNS) if drill.ended and drill.ended >= since]
     return Digest(
         site=site,
         since=since,
@@ -71,7 +71,7 @@ def look_at_night(
         runs=runs,
         groups=tuple(_groups(found)),
         reasons=found.reasons,
-        behind=tuple(map(_behind, (one for one in found.good if one.behind))),
+        behind=tuple(map(_behind, (backup for backup in found.good if backup.behind))),
         copied=bool(config.sweep.places),
         alone=found.copies.alone,
         alone_since=found.copies.alone_since,
@@ -85,18 +85,18 @@ def look_at_night(
         untried=why_untried(Proofs(staging).untried()),
         lasting=tuple(
             Lasting(
-                event=one.notice.event,
-                cause=one.notice.cause,
-                subject=one.notice.subject,
-                since=one.first,
-                acknowledged_by=one.acknowledged_by,
+                event=standing.notice.event,
+                cause=standing.notice.cause,
+                subject=standing.notice.subject,
+                since=standing.first,
+                acknowledged_by=standing.acknowledged_by,
             )
-            for one in record.lasting(URGENT)
+            for standing in record.lasting(URGENT)
         ),
         unreached=tuple(
-            Unreached(receiver=one.name, since=one.failing_since, error=one.error)
-            for one in record.channels()
-            if one.failing_since is not None
+            Unreached(receiver=channel.name, since=channel.failing_since, error=channel.error)
+            for channel in record.channels()
+            if channel.failing_since is not None
         ),
         coming=tuple(_coming(config, zone, until)),
     )
@@ -117,13 +117,13 @@ def why_untried(found: Iterable[Untried]) -> dict[str, str]:
 def _backups(staging: Path, since: datetime) -> _Backups:
     try:
         with Catalog.open(staging) as catalog:
-            runs = [one for one in catalog.runs(_MOST_RUNS) if (one.ended or since) >= since]
+            runs = [record for record in catalog.runs(_MOST_RUNS) if (record.ended or since) >= since]
             reasons: Counter[str] = Counter()
-            for one in runs:
-                reasons.update(catalog.reasons(one.run))
+            for run in runs:
+                reasons.update(catalog.reasons(run.run))
             return _Backups(
                 runs=tuple(reversed(runs)),
-                units={one.run: catalog.units(one.run) for one in runs},
+                units={run_record.run: catalog.units(run_record.run) for run_record in runs},
                 reasons={reason: many for reason, many in reasons.items() if reason not in NO_FAULT},
                 good=catalog.last_good(),
                 copies=catalog.copy_standing(),
@@ -133,13 +133,13 @@ def _backups(staging: Path, since: datetime) -> _Backups:
         return _Backups()  # no run was begun yet
 
 
-def _run(one: RunRecord) -> RunNight:
+def _run(record: RunRecord) -> RunNight:
     return RunNight(
-        run=one.run,
-        paths=one.paths or "/",
-        state=one.state,
-        seconds=(one.ended - one.started).total_seconds() if one.ended else 0.0,
-        error=one.error,
+        run=record.run,
+        paths=record.paths or "/",
+        state=record.state,
+        seconds=(record.ended - record.started).total_seconds() if record.ended else 0.0,
+        error=record.error,
     )
 
 
@@ -151,14 +151,14 @@ def _groups(found: _Backups) -> Iterator[GroupNight]:
             of_run.setdefault((unit.partition, unit.group), []).append(unit)
         for key, units in of_run.items():
             groups.setdefault(key, []).append(units)
-    standing = {(one.partition, one.group): one.mailboxes for one in found.good}
+    standing = {(backup.partition, backup.group): backup.mailboxes for backup in found.good}
     for (partition, group), nights in sorted(groups.items()):
         last = nights[-1]
-        undone = [one for one in last if one.state not in ("sealed", "unchanged")]
+        undone = [record for record in last if record.state not in ("sealed", "unchanged")]
         yield GroupNight(
             partition=partition,
             group=group,
-            mailboxes=standing.get((partition, group), sum(one.mailboxes for one in last)),
+            mailboxes=standing.get((partition, group), sum(unit_record.mailboxes for unit_record in last)),
             added=sum(one.added for units in nights for one in units),
             new_bytes=sum(one.new_bytes for units in nights for one in units),
             seconds=sum(max(one.seconds for one in units) for units in nights),
@@ -168,22 +168,22 @@ def _groups(found: _Backups) -> Iterator[GroupNight]:
         )
 
 
-def _behind(one: GoodBackup) -> GroupBehind:
+def _behind(backup: GoodBackup) -> GroupBehind:
     return GroupBehind(
-        partition=one.partition,
-        group=one.group,
-        mailboxes=one.mailboxes,
-        behind=one.behind,
-        never=one.never,
-        since=one.sealed,
+        partition=backup.partition,
+        group=backup.group,
+        mailboxes=backup.mailboxes,
+        behind=backup.behind,
+        never=backup.never,
+        since=backup.sealed,
     )
 
 
 def _coming(config: Config, zone: tzinfo, after: datetime) -> Iterator[Coming]:
     known, handled = entries(config.schedule), HandledMoments(config.staging.path).all()
-    for one in islice(upcoming(known, handled, zone, after), _COMING) if known else ():
-        what = f"{'full ' if one.full else ''}{one.entry.kind}"
-        yield Coming(moment=one.moment, what=f"{what} of {one.entry.group}" if one.entry.group else what)
+    for due in islice(upcoming(known, handled, zone, after), _COMING) if known else ():
+        what = f"{'full ' if due.full else ''}{due.entry.kind}"
+        yield Coming(moment=due.moment, what=f"{what} of {due.entry.group}" if due.entry.group else what)
 
 
 def _not_good(
@@ -200,7 +200,7 @@ def _not_good(
     due = [one for one in entries(config.schedule) if one.kind == "backup"]
     handled = HandledMoments(config.staging.path).all() if due else {}
     asked = [one for one in due if _was_due(one, handled.get(one.name), zone, since, until)]
-    last = {(one.paths, one.options): one for one in runs}
+    last = {(record.paths, record.options): record for record in runs}
     if not due and not last:
         yield "no backup ran"
     for run in last.values():
@@ -229,11 +229,11 @@ def _not_ended(
 ) -> Iterator[str]:
     """Unless the newest operation of an entry that was due in the night has ended well. ``seen``: ``serve``
     has run with this entry."""
-    for one in operations:
-        due = one.request.due
-        if entry.name in named(one.request) and due is not None and due > since:
-            if one.state not in ("done", "partial"):
-                yield f"the scheduled {entry.name} is {one.state}"
+    for operation in operations:
+        due = operation.request.due
+        if entry.name in named(operation.request) and due is not None and due > since:
+            if operation.state not in ("done", "partial"):
+                yield f"the scheduled {entry.name} is {operation.state}"
             return
     why = "" if seen else ": `mailhaul serve` has not run with it yet"
     yield f"the scheduled {entry.name} was not begun{why}"

@@ -46,9 +46,9 @@ def acknowledge(staging: Path, cause: str, who: str, now: datetime) -> Standing:
 def remind(staging: Path, now: datetime) -> None:
     """Say again what lasts, where it is time to. Raises as ``raise_notice``."""
     record = NoticeRecord(staging)
-    for one in record.lasting():
-        if policy.reminded(one, now)[1] is not None:
-            record.change(one.notice.cause, lambda before: _reminded(before, now))
+    for standing in record.lasting():
+        if policy.reminded(standing, now)[1] is not None:
+            record.change(standing.notice.cause, lambda before: _reminded(before, now))
 
 
 def _reminded(before: Standing | None, now: datetime) -> policy.Decision:

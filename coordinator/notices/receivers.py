@@ -13,7 +13,7 @@ def channels(
 ) -> dict[str, Channel]:
     """The ways to them, by their names. ``host`` is this machine's name, ``environment`` what programs get,
     ``now`` gives seconds since 1970. Each kind loads its part only where somebody is reached by it."""
-    return {one.name: _channel(one, host, environment, now) for one in receivers}
+    return {receiver.name: _channel(receiver, host, environment, now) for receiver in receivers}
 
 
 def _channel(

@@ -105,7 +105,7 @@ def tidy_cause(cause: str) -> str:
 def tidy(notice: Notice) -> Notice:
     """A notice whose texts are printable lines of bounded length: a line end in a name is shown, not
     followed."""
-    lines = [_line(one, _MOST_LINE) for one in notice.lines[:_MOST_LINES]]
+    lines = [_line(line, _MOST_LINE) for line in notice.lines[:_MOST_LINES]]
     if len(notice.lines) > _MOST_LINES:
         lines.append(f"… and {len(notice.lines) - _MOST_LINES:,} more lines")
     return Notice(

@@ -50,7 +50,7 @@ class _Restore(Record, kw_only=True):
 
 def is_attempt(name: str, arguments: Sequence[str]) -> bool:
     """Whether a command is to bring mail back."""
-    return name in RESTORES and not any(one.partition("=")[0] in _LOOKS for one in arguments)
+    return name in RESTORES and not any(argument.partition("=")[0] in _LOOKS for argument in arguments)
 
 
 def tell_of_restore(
@@ -99,7 +99,7 @@ def _notice(
     name: str, asked: Sequence[str], status: int, error: str, known: _Restore | None, printed: str
 ) -> Notice:
     failures = known.failures if known else ()
-    absent = sum(one.again for one in failures)
+    absent = sum(failure.again for failure in failures)
     altered = len(failures) - absent
     event: Event = "skipped" if status == EXIT_SKIPPED and failures and not absent else "failed"
     how = "left something not as it was" if event == "skipped" else _SAID[status]
@@ -132,8 +132,8 @@ def _lines(known: _Restore, absent: int, altered: int) -> Iterator[str]:
     if report is not None:
         whole = f"{report.mailboxes:,} of {counted(order.mailboxes, 'mailbox', 'mailboxes')} came back"
         yield f"{whole}; {absent:,} not there, {altered:,} there, but not as it was."
-    for one in sorted(failures, key=lambda one: not one.again)[:_LISTED]:
-        yield f"{one.path}: {one.detail or one.reason}. What helps: {one.remedy}"
+    for failure in sorted(failures, key=lambda one: not one.again)[:_LISTED]:
+        yield f"{failure.path}: {failure.detail or failure.reason}. What helps: {failure.remedy}"
     if len(failures) > _LISTED:
         yield f"and {len(failures) - _LISTED:,} more"
     if report is not None and failures:

@@ -71,8 +71,8 @@ class RunNotices(RunObserver):
         for cause in causes_of(end.record) if end.record.state == "done" else ():
             if cause not in found:
                 over(self._staging, cause, self._now())
-        for one in found.values():
-            self._raise(one)
+        for notice in found.values():
+            self._raise(notice)
 
     def _raise(self, notice: Notice) -> None:
         raise_notice(self._staging, notice, self._now())
@@ -88,11 +88,11 @@ def read_end(staging: Path, run: RunId) -> RunEnd:
     """How a run ended. Raises NotFoundError, StagingError, DamagedError."""
     with Catalog.open(staging) as catalog:
         units = [
-            Skipped(f"/{one.partition}/{one.group}", "failed", one.error)
-            for one in catalog.units(run)
-            if one.state == "failed"
+            Skipped(f"/{unit.partition}/{unit.group}", "failed", unit.error)
+            for unit in catalog.units(run)
+            if unit.state == "failed"
         ]
-        unlisted = [Skipped(f"/{one.path}", one.reason, one.detail) for one in catalog.unlisted(run)]
+        unlisted = [Skipped(f"/{skip.path}", skip.reason, skip.detail) for skip in catalog.unlisted(run)]
         return RunEnd(
             record=catalog.run(run),
             failed=(*unlisted, *units),
@@ -186,7 +186,7 @@ def _alarm(end: RunEnd) -> Notice:
         cause=f"alarm:{record.run}",
         subject=f"ALARM: {first.path}: {first.reason}{more}",
         lines=(
-            *_listed([f"{one.path}: {one.detail}" for one in alarms]),
+            *_listed([f"{alarm.path}: {alarm.detail}" for alarm in alarms]),
             "",
             "Mailboxes that look like a loss are held: nothing of them is purged until somebody has looked",
             "and released them (`mailhaul hold` lists them, `mailhaul release PATH` lets them go).",
@@ -194,17 +194,17 @@ def _alarm(end: RunEnd) -> Notice:
         facts={
             "run": record.run,
             "held": end.held,
-            "alarms": [list(_texts(one)) for one in alarms[:_LISTED]],
+            "alarms": [list(_texts(skip)) for skip in alarms[:_LISTED]],
         },
     )
 
 
-def _texts(one: Skipped) -> tuple[str, str, str]:
-    return one.path, one.reason, one.detail
+def _texts(skipped: Skipped) -> tuple[str, str, str]:
+    return skipped.path, skipped.reason, skipped.detail
 
 
 def _failures(end: RunEnd) -> list[str]:
-    lines = _listed([f"{one.path}: {one.detail or one.reason}" for one in end.failed])
+    lines = _listed([f"{skip.path}: {skip.detail or skip.reason}" for skip in end.failed])
     return lines or [end.record.error or f"the run is {end.record.state}"]
 
 

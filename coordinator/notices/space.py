@@ -65,9 +65,9 @@ def forecast(samples: Sequence[Sample], now: Sequence[Sample], today: date) -> t
     that fits the days best, so that a purge or a sweep now and then does not hide how a place fills up. It is
     full when it will be so for a part of the day."""
     places: dict[str, list[Sample]] = {}
-    for one in sorted(samples, key=lambda one: one.day):
-        if today - LATELY <= one.day <= today:
-            places.setdefault(one.place, []).append(one)
+    for sample in sorted(samples, key=lambda one: one.day):
+        if today - LATELY <= sample.day <= today:
+            places.setdefault(sample.place, []).append(sample)
     return tuple(_foretold(one, places.get(one.place, [])) for one in now)
 
 
@@ -77,8 +77,8 @@ def _foretold(now: Sample, days: Sequence[Sample]) -> PlaceSpace:
     )
     if len(days) < FEWEST_DAYS:
         return place
-    xs = [(one.day - days[0].day).days for one in days]
-    ys = [one.used_bytes for one in days]
+    xs = [(day.day - days[0].day).days for day in days]
+    ys = [sample.used_bytes for sample in days]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread = sum((x - mean_x) ** 2 for x in xs)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / spread
@@ -90,25 +90,29 @@ def _foretold(now: Sample, days: Sequence[Sample]) -> PlaceSpace:
 def shortages(spaces: Iterable[PlaceSpace], known: frozenset[str], within_days: float) -> Iterator[Notice]:
     """The places that are short of space. Of one whose cause is ``known`` it takes more than the threshold to
     be over, so that nobody hears of it again and again."""
-    for one in spaces:
-        cause = cause_of(one.place)
+    for space in spaces:
+        cause = cause_of(space.place)
         days, share = (within_days * _EASED, _ENOUGH) if cause in known else (within_days, _LITTLE)
-        little = one.free_share is not None and one.free_share < share
-        if little or (one.days_left is not None and one.days_left < days):
+        little = space.free_share is not None and space.free_share < share
+        if little or (space.days_left is not None and space.days_left < days):
             yield Notice(
                 event="space",
                 cause=cause,
-                subject=f"{named(one.place)} {when_full(one)}",
+                subject=f"{named(space.place)} {when_full(space)}",
                 lines=(
-                    f"{room_of(one)}.",
-                    *([f"It took {size(round(one.growth_bytes))} a day lately."] if one.growth_bytes else []),
-                    *([_MORE_VOLUMES] if one.volumes is not None else []),
+                    f"{room_of(space)}.",
+                    *(
+                        [f"It took {size(round(space.growth_bytes))} a day lately."]
+                        if space.growth_bytes
+                        else []
+                    ),
+                    *([_MORE_VOLUMES] if space.volumes is not None else []),
                 ),
                 facts={
-                    "place": one.place,
-                    "free_bytes": one.free_bytes,
-                    "total_bytes": one.total_bytes,
-                    "days_left": one.days_left,
+                    "place": space.place,
+                    "free_bytes": space.free_bytes,
+                    "total_bytes": space.total_bytes,
+                    "days_left": space.days_left,
                 },
             )
 
@@ -126,31 +130,31 @@ def named(place: str) -> str:
     return "The staging area" if place == "staging" else f"The destination {place}"
 
 
-def room_of(one: PlaceSpace) -> str:
+def room_of(space: PlaceSpace) -> str:
     """``1.2 TB of 4.0 TB free (30%)``, or how much lies there where nobody knows how much there is."""
-    if one.free_bytes is None or one.total_bytes is None or one.free_share is None:
-        return f"{size(one.used_bytes)} there"
-    volumes = "" if one.volumes is None else f", {counted(one.volumes, 'empty volume')}"
-    return f"{size(one.free_bytes)} of {size(one.total_bytes)} free ({one.free_share:.0%}){volumes}"
+    if space.free_bytes is None or space.total_bytes is None or space.free_share is None:
+        return f"{size(space.used_bytes)} there"
+    volumes = "" if space.volumes is None else f", {counted(space.volumes, 'empty volume')}"
+    return f"{size(space.free_bytes)} of {size(space.total_bytes)} free ({space.free_share:.0%}){volumes}"
 
 
-def when_full(one: PlaceSpace) -> str:
+def when_full(space: PlaceSpace) -> str:
     """``is full in 5 days``, or how much is free."""
-    if one.free_bytes == 0:
+    if space.free_bytes == 0:
         return "is full"
-    if one.days_left is None or one.days_left > 365:
-        return f"has {one.free_share or 0:.0%} free"
-    days = round(one.days_left)
+    if space.days_left is None or space.days_left > 365:
+        return f"has {space.free_share or 0:.0%} free"
+    days = round(space.days_left)
     return "is full within a day" if days < 1 else f"is full in {days} day{'s' * (days != 1)}"
 
 
-def outlook(one: PlaceSpace) -> str:
+def outlook(space: PlaceSpace) -> str:
     """How long a place lasts, for people, also where that is long, or can't be told."""
-    if one.growth_bytes is None:
+    if space.growth_bytes is None:
         return "how long it lasts is not known yet"
-    if one.free_bytes is None:
-        grows = one.growth_bytes >= 1
-        return f"grows by {size(round(one.growth_bytes))} a day" if grows else "does not grow at the moment"
-    if one.days_left is None or one.days_left > 365:
+    if space.free_bytes is None:
+        grows = space.growth_bytes >= 1
+        return f"grows by {size(round(space.growth_bytes))} a day" if grows else "does not grow at the moment"
+    if space.days_left is None or space.days_left > 365:
         return "lasts for more than a year"
-    return when_full(one)
+    return when_full(space)

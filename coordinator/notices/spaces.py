@@ -43,11 +43,11 @@ class Spaces:
         """Raise what is short, and end what is not any more. Raises as ``raise_notice``."""
         lasting = NoticeRecord(self._staging).lasting(("space",))
         spaces = self.of(now)
-        known = frozenset(one.notice.cause for one in lasting)
+        known = frozenset(standing.notice.cause for standing in lasting)
         found = shortages(spaces, known, self._config.notices.space_days)
         # Of a place that does not answer nobody knows: what was so lasts.
-        configured = {STAGING, *(one.name for one in self._config.destinations)}
-        silent = configured - {one.place for one in spaces}
+        configured = {STAGING, *(destination.name for destination in self._config.destinations)}
+        silent = configured - {space.place for space in spaces}
         kept = (one.notice for one in lasting if one.notice.facts.get("place") in silent)
         reconcile(self._staging, "space", (*found, *kept), now)
 
@@ -55,11 +55,11 @@ class Spaces:
         """The places that are file systems; one that does not answer is left out. Volumes that are files are
         made as long as the disk has room."""
         places = [(STAGING, self._staging, self._config.staging.reserve_bytes)]
-        for one in self._config.destinations:
-            if isinstance(one, DirectoryDestination):
-                places.append((one.name, Path(one.path), 0))
-            elif isinstance(one, TapeDestination) and one.file:
-                places.append((one.name, Path(one.file), 0))
+        for destination in self._config.destinations:
+            if isinstance(destination, DirectoryDestination):
+                places.append((destination.name, Path(destination.path), 0))
+            elif isinstance(destination, TapeDestination) and destination.file:
+                places.append((destination.name, Path(destination.file), 0))
         for name, path, reserve in places:
             if (room := self._rooms.of(path)) is not None:
                 total, free = room

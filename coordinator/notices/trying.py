@@ -49,7 +49,7 @@ def try_all(
         except DeliveryError as error:
             found[name] = Tried(receiver=name, taken=False, said=error.message)
 
-    names = [one.name for one in receivers if event == "test" or event in one.events]
+    names = [receiver.name for receiver in receivers if event == "test" or event in receiver.events]
     threads = [threading.Thread(target=attempt, args=(name,)) for name in names]
     for thread in threads:
         thread.start()

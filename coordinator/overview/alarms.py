@@ -64,7 +64,7 @@ def alarm_list(
     shown = []
     for run in found[:runs]:
         alarms = catalog.alarms(run)
-        told = tuple(_raised(one, holds) for one in alarms[:most])
+        told = tuple(_raised(alarm, holds) for alarm in alarms[:most])
         shown.append(AlarmedRun(run=run, started=started_of(run), count=len(alarms), alarms=told))
     return AlarmList(runs=tuple(shown), before=shown[-1].run if len(found) > runs else None)
 
@@ -74,9 +74,9 @@ def hold_list(staging: Path, sought: str = "", behind: int = 0, most: int = ENTR
     StagingError."""
     wanted = sought.casefold()
     found = [
-        one
-        for one in reversed(known_holds(staging).all)
-        if wanted in one.what.casefold() or wanted in one.reason.casefold()
+        hold
+        for hold in reversed(known_holds(staging).all)
+        if wanted in hold.what.casefold() or wanted in hold.reason.casefold()
     ]
     shown = found[behind : behind + most]
     more = behind + len(shown)

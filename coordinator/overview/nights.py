@@ -71,8 +71,8 @@ def nights_between(catalog: CatalogReader, first: date, last: date) -> Nights:
 def nights_of(runs: Iterable[RunRecord], first: date, last: date) -> tuple[Night, ...]:
     """Runs, oldest first, by the days on which they began."""
     by_day: dict[date, list[RunRecord]] = {}
-    for one in runs:
-        by_day.setdefault(one.started.astimezone(UTC).date(), []).append(one)
+    for run in runs:
+        by_day.setdefault(run.started.astimezone(UTC).date(), []).append(run)
     days = (first + timedelta(days=number) for number in range((last - first).days + 1))
     return tuple(night_of(day, by_day.get(day, ())) for day in days)
 
@@ -82,10 +82,12 @@ def night_of(day: date, runs: Sequence[RunRecord]) -> Night:
     count against the night: it is ``fair`` then."""
     if not runs:
         return Night(day=day.isoformat(), verdict="none", why="nothing ran")
-    counted_runs = [one for place, one in enumerate(runs) if not _is_made_good(one, runs[place + 1 :])]
-    verdicts = {_verdict(one) for one in counted_runs}
+    counted_runs = [
+        record for place, record in enumerate(runs) if not _is_made_good(record, runs[place + 1 :])
+    ]
+    verdicts = {_verdict(run) for run in counted_runs}
     verdict: Verdict = next(each for each in ("running", "bad", "fair", "good") if each in verdicts)
-    why = [reason for one in counted_runs for reason in _reasons(one)]
+    why = [reason for counted_run in counted_runs for reason in _reasons(counted_run)]
     if made_good := len(runs) - len(counted_runs):
         verdict = "fair" if verdict == "good" else verdict
         why.append(f"{counted(made_good, 'attempt')} before it did not succeed")
@@ -94,7 +96,9 @@ def night_of(day: date, runs: Sequence[RunRecord]) -> Night:
         verdict=verdict,
         why="; ".join(why) or "everything was stored",
         runs=tuple(reversed(runs)),
-        seconds=sum((one.ended - one.started).total_seconds() for one in runs if one.ended),
+        seconds=sum(
+            (run_record.ended - run_record.started).total_seconds() for run_record in runs if run_record.ended
+        ),
         mailboxes=sum(one.mailboxes for one in counted_runs),
         messages=sum(one.messages for one in counted_runs),
         read=sum(one.read for one in runs),
@@ -123,7 +127,7 @@ def last_night(night: Night | None, good: Sequence[GoodBackup], now: datetime) -
     if night is None:
         return LastNight(verdict="none", headline="Nothing was backed up yet")
     mailboxes, behind, never = (
-        sum(getattr(one, name) for one in good) for name in ("mailboxes", "behind", "never")
+        sum(getattr(backup, name) for backup in good) for name in ("mailboxes", "behind", "never")
     )
     began = night.runs[0].started
     verdict, headline = night.verdict, _HEADLINES[night.verdict]
@@ -188,5 +192,6 @@ _ENDS = {"failed": "failed", "interrupted": "was interrupted"}
 def _is_made_good(run: RunRecord, later: Iterable[RunRecord]) -> bool:
     """Whether a later run stored all that this one was to store, and did not."""
     return run.state in ("partial", "failed", "interrupted") and any(
-        one.state == "done" and not one.narrowed and one.paths in (run.paths, "/", "") for one in later
+        record.state == "done" and not record.narrowed and record.paths in (run.paths, "/", "")
+        for record in later
     )

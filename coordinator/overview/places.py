@@ -83,7 +83,7 @@ class PlacesView(Record, kw_only=True):
 def look_at_places(staging: Path, destinations: Sequence[Destination], now: datetime) -> PlacesView:
     """As they are on record at a time (aware): no place is asked. Raises DamagedError, StagingError."""
     spaces = _spaces(staging, now.date())
-    sweeps = {one.destination: one for one in last_sweeps(staging)}
+    sweeps = {sweep.destination: sweep for sweep in last_sweeps(staging)}
     looks: list[PlaceLooks] = []
     groups: list[GroupCopies] = []
     news: Mapping[str, int] = {}
@@ -93,11 +93,11 @@ def look_at_places(staging: Path, destinations: Sequence[Destination], now: date
             looks = catalog.place_looks()
             groups = catalog.group_copies()
             news = catalog.place_news(now - timedelta(days=DAYS))
-            leftovers = {one.place: one for one in catalog.leftovers()}
+            leftovers = {leftover.place: leftover for leftover in catalog.leftovers()}
     except NotFoundError:  # there is no catalog before the first run
         pass
-    configured = {one.name: one for one in destinations}
-    names = dict.fromkeys((STAGING, *configured, *(one.place for one in looks)))
+    configured = {destination.name: destination for destination in destinations}
+    names = dict.fromkeys((STAGING, *configured, *(look.place for look in looks)))
 
     def view(name: str) -> PlaceView:
         settings = configured.get(name)
@@ -109,7 +109,7 @@ def look_at_places(staging: Path, destinations: Sequence[Destination], now: date
             kind=settings.kind if settings else STAGING if name == STAGING else "",
             where=settings.where if settings else str(staging) if name == STAGING else "",
             configured=settings is not None or name == STAGING,
-            copies=tuple(one for one in looks if one.place == name),
+            copies=tuple(look for look in looks if look.place == name),
             news_bytes=news.get(name, 0),
             space=space,
             full=None if space is None else _full(space, now.date()),
@@ -124,9 +124,11 @@ def look_at_places(staging: Path, destinations: Sequence[Destination], now: date
     return PlacesView(
         places=tuple(map(view, names)),
         groups=tuple(sorted(groups, key=lambda one: (-one.nowhere, -one.alone, one.partition, one.group))),
-        archives=sum(one.archives for one in groups),
-        alone=sum(one.alone for one in groups),
-        alone_since=min((one.alone_since for one in groups if one.alone_since), default=None),
+        archives=sum(group.archives for group in groups),
+        alone=sum(copies.alone for copies in groups),
+        alone_since=min(
+            (group_copies.alone_since for group_copies in groups if group_copies.alone_since), default=None
+        ),
         unswept=sum(one.unswept for one in groups),
         nowhere=sum(one.nowhere for one in groups),
         wanted=wanted_volumes(staging),
@@ -135,9 +137,9 @@ def look_at_places(staging: Path, destinations: Sequence[Destination], now: date
 
 def _spaces(staging: Path, today: date) -> dict[str, PlaceSpace]:
     """The places that were measured lately, as far as one knows of them still."""
-    samples = [one for one in SpaceRecord(staging).samples() if today - one.day <= LATELY]
+    samples = [sample for sample in SpaceRecord(staging).samples() if today - sample.day <= LATELY]
     newest = {one.place: one for one in samples}  # they are in the order of the days
-    return {one.place: one for one in forecast(samples, tuple(newest.values()), today)}
+    return {space.place: space for space in forecast(samples, tuple(newest.values()), today)}
 
 
 def _full(space: PlaceSpace, today: date) -> date | None:

@@ -34,14 +34,14 @@ def bars(
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     each = width / max(1, len(values))
     drawn = []
-    for place, one in enumerate(values):
-        if one.value > 0:
-            tall = max(1.0, height * one.value / top)
+    for place, bar in enumerate(values):
+        if bar.value > 0:
+            tall = max(1.0, height * bar.value / top)
             drawn.append(
-                f'<rect class={quoteattr(one.kind)} x="{_LEFT + place * each:.1f}"'
+                f'<rect class={quoteattr(bar.kind)} x="{_LEFT + place * each:.1f}"'
                 f' y="{_TOP + height - tall:.1f}"'
                 f' width="{max(1.0, each - min(2.0, each / 4)):.1f}" height="{tall:.1f}">'
-                f"<title>{escape(one.hint)}</title></rect>"
+                f"<title>{escape(bar.hint)}</title></rect>"
             )
     grid = []
     for tick in range(_TICKS + 1):

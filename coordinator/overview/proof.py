@@ -51,7 +51,7 @@ def standing_of(
 ) -> ProofStanding:
     """The mailboxes of groups, and what drills have shown of them, put together and added up."""
     groups = sorted(shares_of(good, counts), key=lambda one: (one.share, one.partition, one.group))
-    mailboxes, proven = sum(one.mailboxes for one in groups), sum(one.proven for one in groups)
+    mailboxes, proven = sum(group.mailboxes for group in groups), sum(share.proven for share in groups)
     return ProofStanding(
         mailboxes=mailboxes,
         proven=proven,

@@ -78,7 +78,7 @@ def listed_runs(catalog: CatalogReader, runs: Sequence[RunRecord]) -> tuple[List
     if not runs:
         return ()
     places = catalog.run_places(runs[-1].run, runs[0].run)
-    return tuple(listed(one, places.get(one.run)) for one in runs)
+    return tuple(listed(run, places.get(run.run)) for run in runs)
 
 
 def run_list(catalog: CatalogReader, before: RunId | None = None, most: int = MOST) -> RunList:

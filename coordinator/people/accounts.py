@@ -86,9 +86,9 @@ class Accounts:
         """The account whose token this is."""
         digest = _token_digest(token)
         found = None
-        for one in self._known().values():
-            if one.token and hmac.compare_digest(one.token, digest):
-                found = one
+        for account in self._known().values():
+            if account.token and hmac.compare_digest(account.token, digest):
+                found = account
         return found
 
     def add(self, name: str, role: Role, groups: Iterable[str], password: str | None) -> Account:
@@ -121,18 +121,18 @@ class Accounts:
     def set_password(self, name: str, password: str) -> None:
         """Give an account another password. Raises NotFoundError, UsageError."""
         kept = passwords.keep(password, self._cost)
-        self._replace(name, lambda one: replace(one, password=kept))
+        self._replace(name, lambda account: replace(account, password=kept))
 
     def set_role(self, name: str, role: Role, groups: Iterable[str]) -> None:
         """Give an account another role. Raises NotFoundError, UsageError."""
         theirs = _groups_for(role, groups)
-        self._replace(name, lambda one: replace(one, role=role, groups=theirs))
+        self._replace(name, lambda account: replace(account, role=role, groups=theirs))
 
     def make_token(self, name: str) -> str:
         """A token for the API, in the place of an earlier one; nobody can look it up later. Raises
         NotFoundError."""
         token = _TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
-        self._replace(name, lambda one: replace(one, token=_token_digest(token)))
+        self._replace(name, lambda account: replace(account, token=_token_digest(token)))
         return token
 
     def _replace(self, name: str, change: Callable[[Account], Account]) -> None:
@@ -157,7 +157,7 @@ class Accounts:
             before, known = self._read
             if signature != before:
                 rows = json.loads(self._path.read_bytes())["accounts"]
-                known = {one.name: one for one in map(_decoded, rows)}
+                known = {account.name: account for account in map(_decoded, rows)}
                 self._read = (signature, known)
         except FileNotFoundError:
             return {}

@@ -97,9 +97,9 @@ def plan_scope(
     """What becomes of the runs of one group: the rules say it, and holds keep more."""
     why = reasons(moments, rules)
     kept = {
-        one.run: (*why.get(one.run, ()), *(("hold",) if holds.holds_run(one.run) else ()))
-        for one in moments
-        if one.run in why or holds.holds_run(one.run)
+        moment.run: (*why.get(moment.run, ()), *(("hold",) if holds.holds_run(moment.run) else ()))
+        for moment in moments
+        if moment.run in why or holds.holds_run(moment.run)
     }
     return ScopePlan(
         partition=partition,
@@ -116,9 +116,9 @@ def stored_archives(catalog: Catalog, staging: Path) -> StoredArchives:
     return StoredArchives(
         area=area,
         archives=holdings(catalog, area),
-        records={one.archive: one for one in catalog.archives()},
+        records={archive.archive: archive for archive in catalog.archives()},
         needed=catalog.needed(),
-        lacking=frozenset(one.archive for one in catalog.nameless_losses()),
+        lacking=frozenset(loss.archive for loss in catalog.nameless_losses()),
     )
 
 
@@ -149,7 +149,11 @@ def dead_archives(stored: StoredArchives, live: LiveData) -> tuple[ArchiveRecord
 
 def candidates(stored: StoredArchives, live: LiveData) -> dict[ArchiveId, Remains]:
     """The archives of which something is needed, but perhaps not much."""
-    left_alone = {one.archive for one in dead_archives(stored, live)} | stored.lacking | live.untouchable
+    left_alone = (
+        {dead_archive.archive for dead_archive in dead_archives(stored, live)}
+        | stored.lacking
+        | live.untouchable
+    )
     return {
         archive: stored.remains(archive, live)
         for archive, record in stored.records.items()

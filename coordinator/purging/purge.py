@@ -98,7 +98,7 @@ def rehearse(
         versions = _forget(scratch, scopes, holds)
         plan = _plan(scratch, staging, request, engine, observer)
         done, failed = _measured(staging, plan.compactions, request, engine, observer)
-        scratch.remove_archives([one.archive for one in plan.dead])
+        scratch.remove_archives([record.archive for record in plan.dead])
         scratch.forget_discarded_elsewhere()
         away = scratch.leftovers()
     return _report(scopes, holds, versions, plan, done, failed, away=away)
@@ -118,7 +118,7 @@ def refuse_behind(staging: Path, catalog: Catalog) -> None:
 def record_moments(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan] = ()) -> None:
     """Put on record which moments of each group stay and which go, before data goes. Of all groups: that a
     purge is over some of them changes nothing of the others. Raises StagingError."""
-    plans = {(one.partition, one.group): one for one in planned}
+    plans = {(scope_plan.partition, scope_plan.group): scope_plan for scope_plan in planned}
     orphans = _orphans(staging, catalog)
     keep_all = RetentionRules()
     scopes = []
@@ -144,10 +144,10 @@ def _orphans(staging: Path, catalog: Catalog) -> dict[tuple[str, str], list[str]
     to may be taken away from now on, so a rebuild must not enter them."""
     found: dict[tuple[str, str], list[str]] = {}
     records = list(catalog.archives())
-    known = {one.archive for one in records}
+    known = {record.archive for record in records}
     # What an earlier purge has yet to delete was known once.
     doomed = {name for one in read_doomed(staging) for name in (one.file, one.instead)}
-    for name in strangers(staging, {one.name for one in records} | doomed):
+    for name in strangers(staging, {archive_record.name for archive_record in records} | doomed):
         with suppress(BackupError):
             header = read_beginning(str(staging / name))
             if header.archive not in known:
@@ -186,13 +186,13 @@ def _measured(
     done: list[Compacted] = []
     failed: list[Skipped] = []
     area = area_at(staging)
-    for one, written in rewritten(
+    for compaction, written in rewritten(
         compactions, area, request.archive, engine, observer, write=False, unlock=request.unlock
     ):
         if isinstance(written, BackupError):
-            failed.append(Skipped(one.record.name, written.code, written.message))
+            failed.append(Skipped(compaction.record.name, written.code, written.message))
         else:
-            done.append(compacted(one, written))
+            done.append(compacted(compaction, written))
     return tuple(done), tuple(failed)
 
 
@@ -201,10 +201,10 @@ def _outdated(plan: ArchivesPlan, done: Iterable[Compacted]) -> tuple[Location, 
     anew = {one.file for one in done}
     return tuple(
         Location(copy.place, copy.name, copy.version)
-        for one in plan.compactions
-        if one.record.name in anew
-        for copy in one.record.copies
-        if copy.place == CONFIRMED and copy.generation == one.record.generation
+        for compaction in plan.compactions
+        if compaction.record.name in anew
+        for copy in compaction.record.copies
+        if copy.place == CONFIRMED and copy.generation == compaction.record.generation
     )
 
 
@@ -222,7 +222,7 @@ def _report(
         scopes=scopes,
         holds=holds.all,
         versions=versions,
-        deleted=tuple(Deleted(one.name, one.size_bytes, one.is_staged) for one in plan.dead),
+        deleted=tuple(Deleted(record.name, record.size_bytes, record.is_staged) for record in plan.dead),
         compacted=tuple(sorted(done, key=lambda one: one.file)),
         failed=failed,
         left=left,

@@ -69,7 +69,7 @@ class PurgeReport(Record, kw_only=True):
     def free_bytes(self) -> int:
         """How many bytes come free in the staging area."""
         compacted = sum(one.size_bytes - one.new_bytes for one in self.compacted)
-        return compacted + sum(one.size_bytes for one in self.deleted if one.staged)
+        return compacted + sum(deleted.size_bytes for deleted in self.deleted if deleted.staged)
 
 
 class PurgeObserver:

@@ -46,11 +46,15 @@ class Steps:
         that nobody needs, and their files are deleted if nobody reads archives just now: there may be no room
         for what is written next. New files that were never brought into use go first."""
         # An archive that somebody has renamed, and that was freed, left its excerpt under its own name.
-        dead = (Doomed(name) for one in plan.dead for name in dict.fromkeys((one.name, name_in_places(one))))
+        dead = (
+            Doomed(name)
+            for record in plan.dead
+            for name in dict.fromkeys((record.name, name_in_places(record)))
+        )
         # Those of archives that were purged before, too: they may have come back from a destination.
-        gone = {one.archive for one in plan.dead} | self._catalog.purged_archives()
+        gone = {archive_record.archive for archive_record in plan.dead} | self._catalog.purged_archives()
         sidecars = map(Doomed, sidecars_of(self._staging, gone))
-        replaced = (Doomed(one.record.name, one.new_file) for one in plan.compactions)
+        replaced = (Doomed(compaction.record.name, compaction.new_file) for compaction in plan.compactions)
         self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *sidecars, *replaced)))
         write_doomed(self._staging, self._doomed)
         self._remove_unfinished()
@@ -70,20 +74,22 @@ class Steps:
         done: list[Compacted] = []
         failed: list[Skipped] = []
         area = area_at(self._staging)
-        for one, written in rewritten(compactions, area, settings, engine, self._observer, unlock=unlock):
+        for compaction, written in rewritten(
+            compactions, area, settings, engine, self._observer, unlock=unlock
+        ):
             if isinstance(written, BackupError):
-                failed.append(Skipped(one.record.name, written.code, written.message))
+                failed.append(Skipped(compaction.record.name, written.code, written.message))
                 continue
             self._catalog.replace_archive(
-                one.record.archive,
-                name=one.new_file,
+                compaction.record.archive,
+                name=compaction.new_file,
                 size_bytes=written.archive_bytes,
                 generation=written.generation,
                 holes=written.holes,
                 references=written.references,
-                lost=one.record.lost,
+                lost=compaction.record.lost,
             )
-            done.append(compacted(one, written))
+            done.append(compacted(compaction, written))
         return tuple(done), tuple(failed)
 
     def delete(self, patience_seconds: float) -> tuple[str, ...]:
@@ -117,8 +123,8 @@ class Steps:
         self._unlink((*unfinished, *partial))
 
     def _files(self, which: Callable[[Doomed, Collection[str]], str]) -> list[str]:
-        known = {one.name for one in self._catalog.archives()}
-        return [file for one in self._doomed if (file := which(one, known))]
+        known = {archive.name for archive in self._catalog.archives()}
+        return [file for doomed in self._doomed if (file := which(doomed, known))]
 
     def _unlink(self, files: Iterable[str]) -> None:
         """Durably; those that are gone already are gone."""
@@ -152,7 +158,7 @@ def rewritten(
 ) -> Iterator[tuple[Compaction, Rewritten | BackupError]]:
     """Have archives of a staging area written anew, and what became of each; or, if not to ``write``, what
     would."""
-    by_file = {one.record.name: one for one in compactions}
+    by_file = {compaction.record.name: compaction for compaction in compactions}
     codec = Codec.ZSTD if settings.codec == "zstd" else Codec.LZ4
     tasks = [
         CompactionTask(

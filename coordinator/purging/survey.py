@@ -41,8 +41,8 @@ def live_data_of(stored: StoredArchives, engine: Engine) -> LiveData:
     tasks = [LiveTask(needed=part, archives=_named(stored, part)) for part in needed_archives(stored)]
     found = list(reports(engine, run_live, tasks))
     return LiveData(
-        stretches=joined(one.stretches for one in found),
-        mailboxes=_together(one.mailboxes for one in found),
+        stretches=joined(data.stretches for data in found),
+        mailboxes=_together(live_data.mailboxes for live_data in found),
         frames=_together(one.frames for one in found),
         untouchable=frozenset().union(*(one.untouchable for one in found)),
     )
@@ -51,7 +51,7 @@ def live_data_of(stored: StoredArchives, engine: Engine) -> LiveData:
 def _named(stored: StoredArchives, needed: Iterable[NeededArchive]) -> Holdings:
     """The archives that tell of some mailboxes, and those that they refer to."""
     return stored.archives.of(
-        dict.fromkeys(name for one in needed for name in (one.archive, *one.references))
+        dict.fromkeys(name for archive in needed for name in (archive.archive, *archive.references))
     )
 
 

@@ -50,7 +50,7 @@ def taken(places: Iterable[Path]) -> list[str]:
     found: list[str] = []
     for place in places:
         with suppress(OSError), os.scandir(place) as entries:
-            names = sorted(one.name for one in islice(entries, _MOST_AT_ONCE))
+            names = sorted(entry.name for entry in islice(entries, _MOST_AT_ONCE))
             for name in names:
                 with suppress(OSError):
                     os.unlink(place / name)
@@ -61,8 +61,8 @@ def taken(places: Iterable[Path]) -> list[str]:
 def going_newest_first(staging: Path) -> list[Path]:
     """Where the restores are told that go on and bring the newest mail first. Raises NotFoundError if there
     is none."""
-    known = [directory_of(staging, one) / _PLACE for one in restores_of(staging)]
-    places = are_going([one for one in known if one.is_dir()])
+    known = [directory_of(staging, restore) / _PLACE for restore in restores_of(staging)]
+    places = are_going([path for path in known if path.is_dir()])
     if not places:
         raise NotFoundError("no restore with --order newest goes on: nobody can be first in it")
     return places
@@ -70,7 +70,7 @@ def going_newest_first(staging: Path) -> list[Path]:
 
 def are_going(places: Sequence[Path]) -> list[Path]:
     """Those of these places whose restore goes on."""
-    return [one for one in places if state_of(one.parent) == "running"]
+    return [place for place in places if state_of(place.parent) == "running"]
 
 
 def tell(places: Sequence[Path], user: str) -> None:

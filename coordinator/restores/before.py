@@ -74,7 +74,7 @@ class KeptBefore(Record, kw_only=True):
 
     def may_have_changed(self, mailboxes: Collection[Mailbox]) -> bool:
         """Whether the restore may have changed some of these, from wherever they came."""
-        changed = {(one.place, one.user) for one in (*self.mailboxes, *self.unkept)}
+        changed = {(mailbox.place, mailbox.user) for mailbox in (*self.mailboxes, *self.unkept)}
         return any(one.place in self.unnamed or (one.place, one.user) in changed for one in mailboxes)
 
     def beside(self, archives: Holdings, backup: Holdings) -> Holdings:
@@ -204,18 +204,18 @@ def later_ones(staging: Path, restore: str, mailboxes: Collection[Mailbox]) -> I
 def lasting_ones(staging: Path, order: Order, mailboxes: Collection[Mailbox]) -> Iterator[str]:
     """The restores after this one that can't be taken back, and have brought mail to the same places for some
     of the same users."""
-    users = {one.user for one in mailboxes}
-    for one in restores_of(staging):
-        if one <= order.restore:
+    users = {mailbox.user for mailbox in mailboxes}
+    for restore in restores_of(staging):
+        if restore <= order.restore:
             continue
-        directory = directory_of(staging, one)
+        directory = directory_of(staging, restore)
         with suppress(NotFoundError, StagingError):
             later = read_order(directory)
             if not later.lasting or later.places.isdisjoint(order.places):
                 continue
             done = Journal(earlier=read_journal(directory / "journal.jsonl"))
             if any(LogicalPath.parse(path).user in users for _, path in done.mailboxes()):
-                yield one
+                yield restore
 
 
 def forget_before(staging: Path, now: datetime) -> None:

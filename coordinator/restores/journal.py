@@ -46,8 +46,8 @@ class Journal:
         self._without_modseq: dict[tuple[ArchiveId, str], int] = {}
         self._whole = 0
         self.total = RestoreReport()
-        for one in earlier or ():
-            self._add(one)
+        for mailbox in earlier or ():
+            self._add(mailbox)
 
     def __contains__(self, key: tuple[ArchiveId, str, str]) -> bool:
         """Whether a mailbox, by archive and path, is there as far as that (``RestoredMailbox.reach``)."""

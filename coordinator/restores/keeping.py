@@ -48,10 +48,11 @@ def why_lasting(plan: RestorePlan, staging: Path | None) -> str:
     """Why a restore can't be taken back; empty: it can."""
     if staging is None:
         return "it keeps no record in a staging area"
-    for one in plan.mailboxes:
-        if not can_be_undone(one.target):
+    for mailbox in plan.mailboxes:
+        if not can_be_undone(mailbox.target):
             return (
-                f"what goes to {one.target.format} can't be taken back, only what goes into a Maildir store"
+                f"what goes to {mailbox.target.format} can't be taken back, only what goes into a "
+                "Maildir store"
             )
     return ""
 
@@ -74,8 +75,8 @@ def keep_before(
     try:
         befores = _befores(plan, wanted, record, area, now, everywhere=access is not None)
     except BackupError as error:
-        for one in wanted:
-            _note(one, record, dict.fromkeys(one.places, error.message))
+        for wish in wanted:
+            _note(wish, record, dict.fromkeys(wish.places, error.message))
         return Kept(plan=plan, why=error.message)
     if access is None:
         return Kept(plan=_with(plan, wanted, {}, befores))
@@ -109,7 +110,7 @@ def _wanted(plan: RestorePlan, record: OpenRestore, known: KeptBefore) -> Iterat
     first = last_number(record.directory) + 1
     for number, planned in enumerate(plan.tasks, first):
         task = planned.task
-        new = [one for one in task.choices if whose(one, task.target) not in known.mailboxes]
+        new = [choice for choice in task.choices if whose(choice, task.target) not in known.mailboxes]
         why = {one.to_user: known.why_unkept(whose(one, task.target)) for one in new}
         yield _Wanted(
             planned=planned,
@@ -135,20 +136,20 @@ def _befores(
     with Catalog.open(staging) as catalog:
         if any(one.places for one in wanted) if everywhere else any(map(_changes_any, plan.tasks)):
             _hold(catalog, staging, plan, record, now)
-        for one in wanted:
-            if one.places:
-                group = one.task.choices[0].path.group or ""
+        for wish in wanted:
+            if wish.places:
+                group = wish.task.choices[0].path.group or ""
                 archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
-                found[one.name] = Before(
-                    name=sent_name(one.name, archive) if everywhere else one.name,
+                found[wish.name] = Before(
+                    name=sent_name(wish.name, archive) if everywhere else wish.name,
                     archive=archive,
                     restore=RunId(record.order.restore),
-                    target=one.task.target,
-                    partition=one.partition,
+                    target=wish.task.target,
+                    partition=wish.partition,
                     group=group,
-                    places=one.places,
-                    parents=catalog.parents(one.partition, group, one.places),
-                    area=area.to_keep_before(one.partition, one.places),
+                    places=wish.places,
+                    parents=catalog.parents(wish.partition, group, wish.places),
+                    area=area.to_keep_before(wish.partition, wish.places),
                     began=now.timestamp(),
                 )
     return found
@@ -163,14 +164,14 @@ def _with(
     """The plan when it is known what is kept, and by whom."""
     tasks = (
         replace(
-            one.planned,
+            wish.planned,
             task=replace(
-                one.task,
-                before=befores.get(one.name),
-                unkept={**one.unkept, **lost.get(one.name, {})},
+                wish.task,
+                before=befores.get(wish.name),
+                unkept={**wish.unkept, **lost.get(wish.name, {})},
             ),
         )
-        for one in wanted
+        for wish in wanted
     )
     return replace(plan, tasks=tuple(tasks))
 
@@ -189,9 +190,9 @@ def _changes_any(planned: PlannedTask) -> bool:
     that."""
     task = planned.task
     store = open_removal(task.target, {one.to_user: one.place for one in task.choices})
-    for one in task.choices:
+    for choice in task.choices:
         with suppress(StoreError):  # who can't lie anywhere is told of by the restore
-            if store.stands(one.to_user):
+            if store.stands(choice.to_user):
                 return True
     return False
 
@@ -202,12 +203,14 @@ def _hold(catalog: Catalog, staging: Path, plan: RestorePlan, record: OpenRestor
     order = record.order
     restore, held = order.restore, {RunId(order.run)}
     of_groups: dict[tuple[str, str], set[RunId]] = {}
-    for one in plan.mailboxes:
-        of_groups.setdefault((one.version.partition, one.version.group), set()).add(one.version.run)
+    for mailbox in plan.mailboxes:
+        of_groups.setdefault((mailbox.version.partition, mailbox.version.group), set()).add(
+            mailbox.version.run
+        )
     for scope, stored in of_groups.items():
-        moments = [one.run for one in catalog.moments(*scope)]
+        moments = [moment.run for moment in catalog.moments(*scope)]
         held.update(moments[-1:])
-        held.update([one for one in moments if one <= order.run][-1:])
+        held.update([run_id for run_id in moments if run_id <= order.run][-1:])
         if order.departed:  # what was gone by that moment was there at an earlier one
             held.update(next((one for one in moments if one >= run), run) for run in stored)
     runs = sorted(held)
@@ -264,7 +267,7 @@ def _keep_elsewhere(
 ) -> dict[str, Mapping[str, str]]:
     """Let it be kept; returns what is not, by the name of that: users, and why. All of it is durable then.
     Raises StagingError, ClusterLostError."""
-    of_name = {one.name: one for one in wanted}
+    of_name = {wish.name: wish for wish in wanted}
     works = [
         KeepWork(name=name, before=before, load=of_name[name].task.load, access=access)
         for name, before in befores.items()
@@ -313,7 +316,7 @@ def _take(work: KeepWork) -> bool:
 
 
 def _are_among(users: Collection[str], places: Mapping[str, bytes]) -> bool:
-    return all(one in places for one in users)
+    return all(user in places for user in users)
 
 
 def _discard(sent: Path) -> None:

@@ -14,8 +14,8 @@ from .record import Order, directory_of, read_order, restores_of
 def margin_above_earlier(staging: Path, partition: str, run: str, least: int) -> int:
     """``least`` above the recorded numbers of a ``run``, and above all that restores of this partition since
     then may have given out. (Ids of restores and of runs sort by the time at which each began.)"""
-    orders = [_order(staging, one) for one in restores_of(staging) if one > run]
-    return least + max((one.margins.get(partition, 0) for one in orders if one is not None), default=0)
+    orders = [_order(staging, restore) for restore in restores_of(staging) if restore > run]
+    return least + max((order.margins.get(partition, 0) for order in orders if order is not None), default=0)
 
 
 def _order(staging: Path, restore: str) -> Order | None:

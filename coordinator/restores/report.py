@@ -59,7 +59,7 @@ def write_report(
         aside=total.aside,
         size_bytes=total.size_bytes,
         failures=(
-            *(failure_of(one, damaged=True) for one in (*damaged, *total.damaged)),
+            *(failure_of(skip, damaged=True) for skip in (*damaged, *total.damaged)),
             *map(failure_of, total.skipped),
         ),
     )
@@ -103,7 +103,7 @@ def _lines(report: Report) -> Iterator[str]:
 def _ended(report: Report) -> str:
     if report.error:
         return f"stopped: {report.error}"
-    gone = sum(one.again for one in report.failures)
+    gone = sum(failure.again for failure in report.failures)
     altered = len(report.failures) - gone
     told = [f"{gone} not there"] * bool(gone) + [f"{altered} there, but not as it was"] * bool(altered)
     return f"done, but: {', '.join(told)}" if told else "done, all of it"
@@ -112,8 +112,8 @@ def _ended(report: Report) -> str:
 def _failure_lines(report: Report) -> Iterator[str]:
     """What failed, by what helps, and how to go on."""
     groups: dict[tuple[str, str], list[Failure]] = {}
-    for one in report.failures:
-        groups.setdefault((one.kind, one.remedy), []).append(one)
+    for failure in report.failures:
+        groups.setdefault((failure.kind, failure.remedy), []).append(failure)
     for (kind, remedy), failures in sorted(groups.items()):
         yield ""
         yield f"{kind}: {len(failures)}. What helps: {remedy}"

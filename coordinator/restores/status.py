@@ -55,7 +55,7 @@ def unfinished_restores(staging: Path) -> tuple[RestoreStatus, ...]:
     left out."""
     known = restores_of(staging)
     found = (_status(staging, one, newest=one == known[-1]) for one in known)
-    return tuple(one for one in found if one is not None)
+    return tuple(status for status in found if status is not None)
 
 
 def _status(staging: Path, restore: str, *, newest: bool) -> RestoreStatus | None:
@@ -72,7 +72,7 @@ def _status(staging: Path, restore: str, *, newest: bool) -> RestoreStatus | Non
     except (NotFoundError, StagingError):  # removed meanwhile, or just begun
         return None
     total = journal.total
-    absent = sum(one.again for one in failures)
+    absent = sum(failure.again for failure in failures)
     return RestoreStatus(
         restore=restore,
         state=state,

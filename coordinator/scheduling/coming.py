@@ -65,7 +65,7 @@ def _coming(
     config: Config, handled: Mapping[str, Handled], zone: tzinfo, now: datetime, end: datetime | None
 ) -> Iterator[Coming]:
     known = entries(config.schedule)
-    missed = due([one for one in known if one.name in handled], handled, zone, now)
+    missed = due([entry for entry in known if entry.name in handled], handled, zone, now)
     if missed:
         yield from _operations(missed, config, zone, missed=True)
     ahead: Iterator[Due] = upcoming(known, handled, zone, now)
@@ -78,13 +78,13 @@ def _coming(
 def _operations(
     due_together: Sequence[Due], config: Config, zone: tzinfo, *, missed: bool = False
 ) -> Iterator[Coming]:
-    for one in requests(due_together, config):
-        moment = one.due or due_together[0].moment
+    for request in requests(due_together, config):
+        moment = request.due or due_together[0].moment
         yield Coming(
             moment=moment,
             local=shown_in(zone, moment),
-            kind=one.kind,
-            arguments=one.arguments,
-            entries=tuple(sorted(named(one))),
+            kind=request.kind,
+            arguments=request.arguments,
+            entries=tuple(sorted(named(request))),
             missed=missed,
         )

@@ -49,8 +49,8 @@ def next_due(
     entries: Sequence[Entry], handled: Mapping[str, Handled], zone: tzinfo, now: datetime
 ) -> datetime | None:
     """When anything is due next; not before now."""
-    found = (next_moment(one.all_times, zone, max(handled[one.name].moment, now)) for one in entries)
-    return min((one for one in found if one is not None), default=None)
+    found = (next_moment(entry.all_times, zone, max(handled[entry.name].moment, now)) for entry in entries)
+    return min((moment for moment in found if moment is not None), default=None)
 
 
 def upcoming(
@@ -58,7 +58,8 @@ def upcoming(
 ) -> Iterator[Due]:
     """What is due after a moment, in order, if all that is due until then is put in. Without end."""
     return merge(
-        *(_of_entry(one, handled.get(one.name), zone, after) for one in entries), key=lambda one: one.moment
+        *(_of_entry(entry, handled.get(entry.name), zone, after) for entry in entries),
+        key=lambda one: one.moment,
     )
 
 

@@ -57,7 +57,7 @@ class ScheduleDuty:
 
     def _begin(self, now: datetime) -> Mapping[str, Handled]:
         """What was handled, of all entries that there are."""
-        names = [one.name for one in self._entries]
+        names = [entry.name for entry in self._entries]
         handled = self._moments.all()
         fresh = begun(names, handled, now)
         for name in fresh.keys() & handled.keys():
@@ -70,7 +70,9 @@ class ScheduleDuty:
         return {name: fresh.get(name) or handled[name] for name in names}
 
     def _handle(self, found: Sequence[Due], handled: Mapping[str, Handled], now: datetime) -> None:
-        busy = {name: one for one in self._operations.in_states(_GOING_ON) for name in named(one.request)}
+        busy = {
+            name: state for state in self._operations.in_states(_GOING_ON) for name in named(state.request)
+        }
         free = [one for one in found if one.entry.name not in busy]
         seen = {
             one.entry.name: _seen(one, handled[one.entry.name], busy.get(one.entry.name)) for one in found

@@ -56,14 +56,16 @@ class Due(Record, kw_only=True):
 def entries(schedule: ScheduleConfig) -> tuple[Entry, ...]:
     """All that there are, in the order in which what is due together is put in."""
     found = [Entry(kind="backup", times=schedule.backup, full=schedule.full)]
-    found += [_backup_of(group, one, schedule) for group, one in schedule.groups.items() if _has_own(one)]
+    found += [
+        _backup_of(group, times, schedule) for group, times in schedule.groups.items() if _has_own(times)
+    ]
     for kind in _KINDS[1:]:
         found.append(Entry(kind=kind, times=getattr(schedule, kind)))
         found += [
-            Entry(kind=kind, group=group, times=getattr(one, kind, ()))
-            for group, one in schedule.groups.items()
+            Entry(kind=kind, group=group, times=getattr(group_times, kind, ()))
+            for group, group_times in schedule.groups.items()
         ]
-    return tuple(one for one in found if one.all_times)
+    return tuple(entry for entry in found if entry.all_times)
 
 
 def requests(due: Sequence[Due], config: Config) -> tuple[Request, ...]:
@@ -72,7 +74,7 @@ def requests(due: Sequence[Due], config: Config) -> tuple[Request, ...]:
     backups = [one for one in due if one.entry.kind == "backup"]
     others = sorted((one for one in due if one not in backups), key=lambda one: _KINDS.index(one.entry.kind))
     return (
-        *make([one for one in backups if not one.full], config),
+        *make([backup for backup in backups if not backup.full], config),
         *make([one for one in backups if one.full], config),
         *(request for one in others for request in _others(one, config)),
     )
@@ -115,7 +117,7 @@ def _runs(due: Sequence[Due], config: Config) -> Iterator[Request]:
     """A backup of each group that is due. Where all are, the last run takes the users in no group along:
     there may be none, and a run over nothing fails."""
     own = _own(config)
-    defined = [one.name for one in config.groups.rules.definitions]
+    defined = [definition.name for definition in config.groups.rules.definitions]
     for one in due:
         if one.entry.group:
             yield _request([one], _paths([one.entry.group], config))
@@ -180,7 +182,7 @@ def _verified(config: Config) -> list[str]:
     """The destinations whose copies are verified."""
     chosen = config.schedule.verify_from
     return [
-        one.name
-        for one in config.destinations
-        if one.name in (config.sweep.places if chosen is None else chosen)
+        destination.name
+        for destination in config.destinations
+        if destination.name in (config.sweep.places if chosen is None else chosen)
     ]

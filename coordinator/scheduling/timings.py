@@ -53,15 +53,15 @@ def parse(text: str) -> Timing:
 
 def next_moment(timings: Iterable[Timing], zone: tzinfo, after: datetime) -> datetime | None:
     """The first moment of any of these times after another one. None without any time. In UTC."""
-    found = (_next(one, zone, after) for one in timings)
-    return min((one for one in found if one is not None), default=None)
+    found = (_next(timing, zone, after) for timing in timings)
+    return min((moment for moment in found if moment is not None), default=None)
 
 
 def last_moment(timings: Iterable[Timing], zone: tzinfo, until: datetime) -> datetime | None:
     """The last moment of any of these times up to another one, which may be it. None without any time. In
     UTC."""
-    found = (_last(one, zone, until) for one in timings)
-    return max((one for one in found if one is not None), default=None)
+    found = (_last(timing, zone, until) for timing in timings)
+    return max((moment for moment in found if moment is not None), default=None)
 
 
 def moments(timings: Sequence[Timing], zone: tzinfo, after: datetime) -> Iterator[datetime]:

@@ -46,7 +46,7 @@ class HandledMoments:
             database.executemany("DELETE FROM handled WHERE entry = ?", gone)
             database.executemany(
                 "INSERT OR REPLACE INTO handled (entry, moment, full) VALUES (?, ?, ?)",
-                [(entry, stamp(one.moment), stamp(one.full)) for entry, one in fresh.items()],
+                [(entry, stamp(handled.moment), stamp(handled.full)) for entry, handled in fresh.items()],
             )
 
     def handle(
@@ -57,11 +57,11 @@ class HandledMoments:
         with reading(self._staging) as database:
             try:
                 with transaction(database):
-                    for entry, one in seen.items():
+                    for entry, handled in seen.items():
                         changed = database.execute(
                             "UPDATE handled SET moment = ?2, full = ?3, passed_over = ?4"
                             " WHERE entry = ?1 AND moment < ?2",
-                            (entry, stamp(one.moment), stamp(one.full), one.passed_over),
+                            (entry, stamp(handled.moment), stamp(handled.full), handled.passed_over),
                         ).rowcount
                         if not changed:
                             raise _SeenToError

@@ -81,7 +81,9 @@ class NoticeRecord:
         wanted = tuple(events)
         with reading(self._staging) as database:
             rows = database.execute("SELECT * FROM notices WHERE over IS NULL ORDER BY first, cause")
-            return tuple(one for one in map(_standing, rows) if not wanted or one.notice.event in wanted)
+            return tuple(
+                standing for standing in map(_standing, rows) if not wanted or standing.notice.event in wanted
+            )
 
     def past(self, count: int) -> tuple[Standing, ...]:
         """The newest of what is over, the newest first."""
@@ -269,19 +271,19 @@ def _done_with(database: Connection, delivery: Delivery) -> None:
     )
 
 
-def _write(database: Connection, one: Standing) -> None:
+def _write(database: Connection, standing: Standing) -> None:
     values = (
-        one.notice.cause,
-        *_notice_values(one.notice),
-        stamp(one.first),
-        stamp(one.last),
-        one.times,
-        stamp(one.said),
-        one.heard,
-        one.returns,
-        stamp(one.acknowledged),
-        one.acknowledged_by,
-        stamp(one.over),
+        standing.notice.cause,
+        *_notice_values(standing.notice),
+        stamp(standing.first),
+        stamp(standing.last),
+        standing.times,
+        stamp(standing.said),
+        standing.heard,
+        standing.returns,
+        stamp(standing.acknowledged),
+        standing.acknowledged_by,
+        stamp(standing.over),
     )
     marks = ", ".join("?" * len(values))
     database.execute(
@@ -291,21 +293,21 @@ def _write(database: Connection, one: Standing) -> None:
     )
 
 
-def _say(database: Connection, one: Saying) -> None:
+def _say(database: Connection, saying: Saying) -> None:
     database.execute(
         "INSERT INTO said VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
-        (one.notice.event, one.kind),
+        (saying.notice.event, saying.kind),
     )
     database.execute(
         "INSERT INTO sayings (cause, event, subject, lines, facts, kind, made, first, times)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            one.notice.cause,
-            *_notice_values(one.notice),
-            one.kind,
-            stamp(one.made),
-            stamp(one.first),
-            one.times,
+            saying.notice.cause,
+            *_notice_values(saying.notice),
+            saying.kind,
+            stamp(saying.made),
+            stamp(saying.first),
+            saying.times,
         ),
     )
 

@@ -168,11 +168,11 @@ class Operations:
             database.execute("PRAGMA secure_delete = ON")
             changed = []
             with transaction(database):
-                for one in map(_operation, database.execute("SELECT * FROM operations").fetchall()):
-                    before = _texts(one)
+                for operation in map(_operation, database.execute("SELECT * FROM operations").fetchall()):
+                    before = _texts(operation)
                     if (after := texts(before)) != before:
-                        _rewrite(database, one.id, after)
-                        changed.append(one.id)
+                        _rewrite(database, operation.id, after)
+                        changed.append(operation.id)
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return tuple(changed)
 
@@ -189,7 +189,7 @@ class Operations:
                 "SELECT *, max(ended) FROM operations WHERE ended IS NOT NULL GROUP BY kind"
             )
             found = map(_operation, rows)
-            return {one.request.kind: one for one in found}
+            return {operation.request.kind: operation for operation in found}
 
     def _change(
         self, number: int, states: tuple[State, ...], assignments: str, values: tuple[object, ...]
@@ -204,9 +204,12 @@ class Operations:
             return changed > 0
 
 
-def _texts(one: Operation) -> Texts:
+def _texts(operation: Operation) -> Texts:
     return Texts(
-        arguments=one.request.arguments, reason=one.request.reason, waits_for=one.waits_for, error=one.error
+        arguments=operation.request.arguments,
+        reason=operation.request.reason,
+        waits_for=operation.waits_for,
+        error=operation.error,
     )
 
 

@@ -44,7 +44,7 @@ _KEPT = ("proven", "largest", "deaths")
 _OF_MAILBOXES = ("proofs", "begun")
 _AS_TEXT = frozenset(("partition", "grp", "user", "place", "error"))
 _NOTE = f"""INSERT INTO proofs ({", ".join(_COLUMNS)})
-    VALUES ({", ".join(_TEXT if one in _AS_TEXT else "?" for one in _COLUMNS)})
+    VALUES ({", ".join(_TEXT if column in _AS_TEXT else "?" for column in _COLUMNS)})
     ON CONFLICT DO UPDATE SET
         {", ".join(f"{one} = excluded.{one}" for one in _COLUMNS if one not in _KEPT)},
         proven = ifnull(excluded.proven, proven), largest = ifnull(excluded.largest, largest),
@@ -373,7 +373,7 @@ def _row(proof: Proof) -> tuple[object, ...]:
         proof.alive,
         proof.gone,
         proof.altered,
-        json.dumps([astuple(one) for one in proof.lacks[:MOST_LACKS]]),
+        json.dumps([astuple(lack) for lack in proof.lacks[:MOST_LACKS]]),
         max(proof.lacking, len(proof.lacks)),
         raw(proof.error),
         stamp(proof.largest),
@@ -397,7 +397,7 @@ def _proof(row: Row) -> Proof:
         alive=row["alive"],
         gone=row["gone"],
         altered=row["altered"],
-        lacks=tuple(Skipped(*one) for one in json.loads(row["lacks"])),
+        lacks=tuple(Skipped(*load) for load in json.loads(row["lacks"])),
         lacking=row["lacking"],
         error=row["error"],
         largest=moment(row["largest"]),

@@ -45,12 +45,15 @@ class SpaceRecord:
                 "INSERT INTO space VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " used_bytes = excluded.used_bytes, free_bytes = excluded.free_bytes"
                 " WHERE excluded.used_bytes >= space.used_bytes",
-                [(one.place, one.day.isoformat(), one.used_bytes, _free(one)) for one in found],
+                [
+                    (sample.place, sample.day.isoformat(), sample.used_bytes, _free(sample))
+                    for sample in found
+                ],
             )
             if found:
                 oldest = (max(one.day for one in found) - _KEPT).isoformat()
                 database.execute("DELETE FROM space WHERE day < ?", (oldest,))
 
 
-def _free(one: Sample) -> int:
-    return _NOT_KNOWN if one.free_bytes is None else one.free_bytes
+def _free(sample: Sample) -> int:
+    return _NOT_KNOWN if sample.free_bytes is None else sample.free_bytes

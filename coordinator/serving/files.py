@@ -175,7 +175,7 @@ class Said(io.RawIOBase):
         _write_all(self._descriptor, piece)
         *lines, begun = (self._begun + piece).split(b"\n")
         self._begun = begun[-self._most_bytes :]
-        self.lines.extend(one.decode(errors="replace") for one in lines if one.strip())
+        self.lines.extend(line.decode(errors="replace") for line in lines if line.strip())
         return len(piece)
 
     def close(self) -> None:

@@ -140,7 +140,7 @@ class HostRequests:
             if not self._is_harmless(kind, arguments):
                 self._refuse(host, kind, words)
             self._refuse_one_more(kind)
-        waiting = sum(one.request.asked_by == BY + host for one in self._operations.in_states(NOT_ENDED))
+        waiting = sum(state.request.asked_by == BY + host for state in self._operations.in_states(NOT_ENDED))
         if waiting >= MOST_WAITING:
             raise StagingError(f"{waiting} operations that {host} has asked for wait or run", host=host)
         request = Request(kind=kind, arguments=arguments, asked_by=BY + host, reason=reason)
@@ -168,8 +168,8 @@ class HostRequests:
             chosen = [one for one in found if self._may_see(host, one)]
         else:
             chosen = [self._get(host, number) for number in dict.fromkeys(ask.operations[:MOST_LISTED])]
-            for one in chosen:
-                check_can_stop(one)
+            for operation in chosen:
+                check_can_stop(operation)
         # One that stops already is not asked again: each time is two lines of the audit log.
         stopped = tuple(
             one if one.state == "stopping" else self._stopped(host, one, ask.reason) for one in chosen
@@ -177,22 +177,22 @@ class HostRequests:
         self._stopping(tuple(one.id for one in stopped if one.state == "stopping"))
         return self._reply(stopped)
 
-    def _stopped(self, host: str, one: Operation, reason: str) -> Operation:
-        act = self._act(host, "stop operation", f"operation {one.id}", shown(reason)[:_MOST_REASON])
+    def _stopped(self, host: str, operation: Operation, reason: str) -> Operation:
+        act = self._act(host, "stop operation", f"operation {operation.id}", shown(reason)[:_MOST_REASON])
         with self._audit.acting(act):
-            return stop(self._staging, one.id, self._now)
+            return stop(self._staging, operation.id, self._now)
 
     def _get(self, host: str, number: int) -> Operation:
         """An operation that this host may see; one that it may not see is none."""
         if not 0 < number < 1 << 62:
             raise UsageError(f"{number} is the id of no operation")
-        one = self._operations.get(number)
-        if not self._may_see(host, one):
+        operation = self._operations.get(number)
+        if not self._may_see(host, operation):
             raise NotFoundError(f"there is no operation {number} that {host} may see", operation=number)
-        return one
+        return operation
 
-    def _may_see(self, host: str, one: Operation) -> bool:
-        return host in self._trusted() or one.request.asked_by == BY + host
+    def _may_see(self, host: str, operation: Operation) -> bool:
+        return host in self._trusted() or operation.request.asked_by == BY + host
 
     def _reply(self, operations: tuple[Operation, ...]) -> HostReply:
         return HostReply(operations=operations, served=is_served(self._staging))
@@ -212,7 +212,11 @@ class HostRequests:
         """Refuse what was asked for not long ago: `retention.last` counts runs, so with enough of them a host
         could have those of before purged."""
         asked = self._operations.asked_since(self._now() - _ONCE_IN, kind)
-        by = (one.request.asked_by.removeprefix(BY) for one in asked if one.request.asked_by.startswith(BY))
+        by = (
+            operation.request.asked_by.removeprefix(BY)
+            for operation in asked
+            if operation.request.asked_by.startswith(BY)
+        )
         trusted = self._trusted()
         if any(one not in trusted for one in by):
             raise StagingError(
@@ -223,7 +227,7 @@ class HostRequests:
     def _may_note(self, host: str) -> bool:
         """Whether a refusal goes on record: a host that asks all day must not fill the disk."""
         now = self._now()
-        recent = [one for one in self._refused.get(host, ()) if timedelta(0) <= now - one < _ONCE_IN]
+        recent = [moment for moment in self._refused.get(host, ()) if timedelta(0) <= now - moment < _ONCE_IN]
         if len(recent) < MOST_REFUSALS:
             recent.append(now)
             self._refused[host] = recent
@@ -235,15 +239,15 @@ class HostRequests:
         return Act(when=self._now(), who=BY + host, role=role, where=host, what=what, on=on, why=why)
 
 
-def shown_operation(staging: Path, one: Operation, *, most_result: int | None) -> HostReply:
+def shown_operation(staging: Path, operation: Operation, *, most_result: int | None) -> HostReply:
     """All that there is to show of an operation; what it printed only up to a size in bytes (None: any)."""
-    result = read_output(staging, one.id) or b""
+    result = read_output(staging, operation.id) or b""
     return HostReply(
-        operations=(one,),
+        operations=(operation,),
         served=is_served(staging),
-        progress=read_progress(staging, one.id) if one.attempts else None,
+        progress=read_progress(staging, operation.id) if operation.attempts else None,
         result=_json_text(result) if most_result is None or len(result) <= most_result else "",
-        said=read_stderr(staging, one.id)[-_MOST_SAID:],
+        said=read_stderr(staging, operation.id)[-_MOST_SAID:],
     )
 
 

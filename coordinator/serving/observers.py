@@ -14,25 +14,25 @@ class QueueObservers(QueueObserver):
 
     def began(self, operation: Operation) -> None:
         """See QueueObserver."""
-        for one in self._observers:
-            one.began(operation)
+        for observer in self._observers:
+            observer.began(operation)
 
     def adopted(self, operation: Operation) -> None:
         """See QueueObserver."""
-        for one in self._observers:
-            one.adopted(operation)
+        for observer in self._observers:
+            observer.adopted(operation)
 
     def died(self, operation: Operation, becomes: State) -> None:
         """See QueueObserver."""
-        for one in self._observers:
-            one.died(operation, becomes)
+        for observer in self._observers:
+            observer.died(operation, becomes)
 
     def hung(self, operation: Operation) -> None:
         """See QueueObserver."""
-        for one in self._observers:
-            one.hung(operation)
+        for observer in self._observers:
+            observer.hung(operation)
 
     def ended(self, operation: Operation) -> None:
         """See QueueObserver."""
-        for one in self._observers:
-            one.ended(operation)
+        for observer in self._observers:
+            observer.ended(operation)

@@ -106,11 +106,11 @@ class Queue:
         """See Duty."""
         self._reap(now)
         standing = self._standing()
-        for one in standing:
-            if one.state == "interrupted":
-                self._go_on(one, now)
-            elif one.state in UNDER_WAY and not is_carried_out(self._staging, one.id):
-                self._settle(one, now)
+        for operation in standing:
+            if operation.state == "interrupted":
+                self._go_on(operation, now)
+            elif operation.state in UNDER_WAY and not is_carried_out(self._staging, operation.id):
+                self._settle(operation, now)
         standing = self._standing()
         self._note(standing)
         self._stop([one for one in standing if one.state == "stopping"], now)
@@ -130,13 +130,13 @@ class Queue:
             going = [one for one in self._under_way() if is_carried_out(self._staging, one.id)]
             if not going and all(one.process.poll() is not None for one in self._attempts.values()):
                 break
-            for one in going:
-                if one.id not in asked:
-                    processes.ask_to_end(self._staging, one)
-                    asked.add(one.id)
+            for operation in going:
+                if operation.id not in asked:
+                    processes.ask_to_end(self._staging, operation)
+                    asked.add(operation.id)
                 if now() >= deadline:
-                    processes.kill(self._staging, one)
-                    killed.add(one.id)
+                    processes.kill(self._staging, operation)
+                    killed.add(operation.id)
             if now() >= deadline:
                 for number, attempt in self._attempts.items():
                     # Those that have not begun, or have told their end, and do not leave.
@@ -226,29 +226,29 @@ class Queue:
     # What is to stop
 
     def _stop(self, stopping: list[Operation], now: datetime) -> None:
-        for one in stopping:
-            if one.id not in self._kill_at:
-                self._kill_at[one.id] = now + self._grace
-                processes.ask_to_end(self._staging, one)
-            elif now >= self._kill_at[one.id]:
-                processes.kill(self._staging, one)
+        for operation in stopping:
+            if operation.id not in self._kill_at:
+                self._kill_at[operation.id] = now + self._grace
+                processes.ask_to_end(self._staging, operation)
+            elif now >= self._kill_at[operation.id]:
+                processes.kill(self._staging, operation)
 
     # What may start
 
     def _start(self, standing: tuple[Operation, ...], now: datetime) -> None:
         going = [Going(one, self._needs_of_one_begun(one)) for one in standing if one.state in UNDER_WAY]
         waiting: list[Going] = []
-        for one in standing:
-            if one.state != "waiting":
+        for operation in standing:
+            if operation.state != "waiting":
                 continue
             try:
-                needs = self._needs_for(one)
+                needs = self._needs_for(operation)
             except BackupError as error:
                 status = error.exit_code  # so it is told of as any other that could not begin
-                self._operations.end(one.id, "failed", now, exit_status=status, error=error.message)
+                self._operations.end(operation.id, "failed", now, exit_status=status, error=error.message)
                 continue
-            begins = one.id in self._attempts or is_carried_out(self._staging, one.id)
-            (going if begins else waiting).append(Going(one, needs))
+            begins = operation.id in self._attempts or is_carried_out(self._staging, operation.id)
+            (going if begins else waiting).append(Going(operation, needs))
         if not waiting:
             return
         held = outside(self._staging, going, (lock for one in waiting for lock in one.needs.alone))
@@ -283,7 +283,7 @@ class Queue:
     # What is told
 
     def _note(self, standing: tuple[Operation, ...]) -> None:
-        going = {one.id: one for one in standing if one.state in UNDER_WAY}
+        going = {operation.id: operation for operation in standing if operation.state in UNDER_WAY}
         tell = self._observer.adopted if self._seen is None else self._observer.began
         for number in sorted(going.keys() - (self._seen or set())):
             tell(going[number])
@@ -294,10 +294,10 @@ class Queue:
                 del memory[number]
 
     def _tell(self) -> None:
-        for one in self._operations.untold():
-            self._observer.ended(one)
-            self._operations.told(one.id)
-            forget_old(self._staging, one.id, {standing.id for standing in self._standing()})
+        for operation in self._operations.untold():
+            self._observer.ended(operation)
+            self._operations.told(operation.id)
+            forget_old(self._staging, operation.id, {standing.id for standing in self._standing()})
 
     def _standing(self) -> tuple[Operation, ...]:
         return self._operations.in_states(_STANDING)

@@ -88,7 +88,7 @@ def obstacle(needs: Needs, going: Sequence[Going], ahead: Iterable[Going], outsi
             return f"waits for {named(one.operation)}"
     if needs.into is not None:
         restores = [one for one in going if one.needs.into is not None]
-        at_work = [one for one in restores if not one.is_held_up]
+        at_work = [restore for restore in restores if not restore.is_held_up]
         if len(at_work) >= RESTORES_AT_ONCE:
             return f"waits until one of {len(at_work)} restores has ended"
         if len(restores) >= RESTORES_IN_ALL:
@@ -107,7 +107,7 @@ def obstacle(needs: Needs, going: Sequence[Going], ahead: Iterable[Going], outsi
 def named(operation: Operation) -> str:
     """An operation in a sentence: ``the backup 12 of /primary/staff``."""
     kind = operation.request.kind
-    words = " ".join(one for one in operation.request.arguments if not one.startswith("-"))
+    words = " ".join(argument for argument in operation.request.arguments if not argument.startswith("-"))
     if len(words) > _LONGEST_ARGUMENTS:
         words = f"{words[: _LONGEST_ARGUMENTS - 1]}…"
     return f"the {NAMES.get(kind, kind)} {operation.id}" + (f" of {words}" if words.startswith("/") else "")
@@ -125,13 +125,13 @@ def _same_mailboxes(new: Needs, old: Needs) -> bool:
         return False
     if new.into != old.into:
         return False
-    return any(_overlap(one, other) for one in new.paths for other in old.paths)
+    return any(_overlap(path, other) for path in new.paths for other in old.paths)
 
 
-def _overlap(one: LogicalPath, other: LogicalPath) -> bool:
+def _overlap(path: LogicalPath, other: LogicalPath) -> bool:
     """Whether some mailbox may be in both. A user may be in several groups."""
-    if None not in (one.partition, other.partition) and one.partition != other.partition:
+    if None not in (path.partition, other.partition) and path.partition != other.partition:
         return False
-    if one.user is not None and other.user is not None:
-        return one.user == other.user
+    if path.user is not None and other.user is not None:
+        return path.user == other.user
     return True

@@ -43,6 +43,6 @@ def queue_standing(staging: Path) -> QueueStanding | None:
             served=is_served(staging),
             going=queue.in_states(UNDER_WAY),
             waiting=queue.in_states(("waiting", "interrupted")),
-            failed=tuple(one for one in queue.last_ends().values() if one.state == "failed"),
+            failed=tuple(end for end in queue.last_ends().values() if end.state == "failed"),
         )
     return None

@@ -37,18 +37,18 @@ def stop(staging: Path, number: int, now: Callable[[], datetime]) -> Operation:
     Raises NotFoundError, StagingError."""
     queue = Operations(staging)
     while True:
-        one = queue.get(number)
-        if one.state in ("waiting", "interrupted"):
+        operation = queue.get(number)
+        if operation.state in ("waiting", "interrupted"):
             # Not one whose process has just begun with it.
             if queue.withdraw(number, now()):
                 return queue.get(number)
-        elif one.state == "running":
+        elif operation.state == "running":
             if queue.stopping(number):
                 if not is_served(staging):
-                    ask_to_end(staging, one)
+                    ask_to_end(staging, operation)
                 return queue.get(number)
         else:
-            return one
+            return operation
 
 
 def see_out(staging: Path, numbers: Collection[int], grace_seconds: float, clock: Clock) -> bool:
@@ -76,13 +76,13 @@ def see_out(staging: Path, numbers: Collection[int], grace_seconds: float, clock
 
 def _has_ended(queue: Operations, staging: Path, number: int, clock: Clock) -> bool:
     """Whether it has; one whose process is gone without a word ends here."""
-    one = queue.get(number)
-    if one.state in UNDER_WAY and not is_carried_out(staging, number):
-        after = aftermath(staging, one)
+    operation = queue.get(number)
+    if operation.state in UNDER_WAY and not is_carried_out(staging, number):
+        after = aftermath(staging, operation)
         error = "it was killed while it stopped" if after.ended is None else after.error
         queue.end(number, after.ended or "stopped", utc(clock.now()), error=error)
-        one = queue.get(number)
-    return one.state not in UNDER_WAY
+        operation = queue.get(number)
+    return operation.state not in UNDER_WAY
 
 
 class SeenOutBehind:

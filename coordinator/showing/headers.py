@@ -53,7 +53,7 @@ def fields(data: bytes, start: int, end: int) -> tuple[tuple[Field, ...], int]:
 
 def first(found: tuple[Field, ...], name: bytes) -> bytes:
     """The value of the first field of this name, on one line; empty if there is none."""
-    return next((unfolded(one.value) for one in found if one.name == name), b"")
+    return next((unfolded(field.value) for field in found if field.name == name), b"")
 
 
 def unfolded(value: bytes) -> bytes:

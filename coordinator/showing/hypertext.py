@@ -170,7 +170,7 @@ def _attributes(source: str, at: int) -> tuple[tuple[tuple[str, str], ...], int]
                 return (), len(source)
             at += 1
             continue
-        value = next((one for one in said.groups()[1:] if one is not None), "")
+        value = next((group for group in said.groups()[1:] if group is not None), "")
         if len(found) < 100:
             found.append((said[1].lower(), value))
         at = said.end()

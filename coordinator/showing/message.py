@@ -106,7 +106,7 @@ def shown_message(message: bytes, *, whole: bool = True) -> ShownMessage:
         header=visible(guessed(message[: min(body, _HEADER_CHARACTERS)]).rstrip(), _HEADER_CHARACTERS),
         text=text,
         has_html=hypertext_part is not None,
-        attachments=tuple(_attachment(message, one) for one in attached[:MOST_ATTACHMENTS]),
+        attachments=tuple(_attachment(message, part) for part in attached[:MOST_ATTACHMENTS]),
         cut=tuple(cut),
     )
 
@@ -117,7 +117,7 @@ def shown_html(message: bytes) -> Hypertext | None:
     part = _html_part(leaves)
     if part is None:
         return None
-    pictures = _Pictures(message, {one.content_id: one for one in leaves if one.content_id})
+    pictures = _Pictures(message, {leaf.content_id: leaf for leaf in leaves if leaf.content_id})
     return hypertext.written_anew(_part_text(message, part, 2 * hypertext.MOST_BYTES), pictures.url)
 
 
@@ -132,11 +132,11 @@ def attachment_of(message: bytes, number: int) -> tuple[Attachment, bytes] | Non
 def _known_fields(fields: Iterable[headers.Field]) -> Iterable[tuple[str, str]]:
     """Each as often as it stands there: that a message has two senders is worth seeing."""
     shown = 0
-    for one in fields:
-        if one.name in _FIELDS and shown < 50:
+    for field in fields:
+        if field.name in _FIELDS and shown < 50:
             shown += 1
-            value = header_text(headers.unfolded(one.value[:_LONGEST_RAW_VALUE]))
-            yield _FIELDS[one.name], on_one_line(value, _LONGEST_FIELD)
+            value = header_text(headers.unfolded(field.value[:_LONGEST_RAW_VALUE]))
+            yield _FIELDS[field.name], on_one_line(value, _LONGEST_FIELD)
 
 
 def _sorted_out(leaves: Iterable[Part]) -> tuple[list[Part], list[Part]]:
@@ -166,7 +166,7 @@ def _is_text(part: Part) -> bool:
 
 
 def _html_part(leaves: Iterable[Part]) -> Part | None:
-    return next((one for one in leaves if one.kind == "text/html" and _is_text(one)), None)
+    return next((leaf for leaf in leaves if leaf.kind == "text/html" and _is_text(leaf)), None)
 
 
 def _text(message: bytes, texts: Iterable[Part]) -> tuple[str, bool]:

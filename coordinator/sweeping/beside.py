@@ -85,7 +85,7 @@ def outdated_beside(
     Unless ``there_only`` is false nothing goes before that is there in its place."""
     names = list(there)
     stems = [stem for name in names if (stem := stem_of(name))]
-    if first_clean is not None and (not there_only or any(one >= first_clean for one in stems)):
+    if first_clean is not None and (not there_only or any(snapshot >= first_clean for snapshot in stems)):
         yield from (name for name in names if (stem := stem_of(name)) and stem < first_clean)
     newest: dict[str, int] = {}
     runs = [found for name in names if (found := _RUN.fullmatch(name))]

@@ -53,7 +53,9 @@ def free(
     freed: list[ArchiveRecord] = []
     try:
         with exclusive(staging, _PATIENCE_SECONDS, on_wait), Catalog.open(staging, write=True) as catalog:
-            freed.extend(one for one in records if _free(staging, catalog, one))
+            freed.extend(
+                archive_record for archive_record in records if _free(staging, catalog, archive_record)
+            )
     except LockedError:
         return [], [one.name for one in records]
     return freed, []
@@ -86,27 +88,31 @@ def restage(staging: Path, records: Sequence[ArchiveRecord], now: datetime) -> l
     it deleted them, or another program has brought them back. Returns those that are not what they were: they
     are left alone, as is what is not all there yet."""
     altered: list[Skipped] = []
-    for one in records:
-        if staged_copy(one) is not None or not one.copies or not is_there(staging / one.name, one.archive):
+    for record in records:
+        if (
+            staged_copy(record) is not None
+            or not record.copies
+            or not is_there(staging / record.name, record.archive)
+        ):
             continue
         try:
-            with closing(open_local(str(staging / one.name))) as file:
-                if file.size < one.size_bytes:
+            with closing(open_local(str(staging / record.name))) as file:
+                if file.size < record.size_bytes:
                     continue
-                checksum = known_checksum(one)
+                checksum = known_checksum(record)
                 if checksum and digest_of(file) != checksum:
                     raise DamagedError("it was freed, and what lies under its name is not what it was")
         except DamagedError as error:
-            altered.append(Skipped(one.name, error.code, error.message))
+            altered.append(Skipped(record.name, error.code, error.message))
             continue
         copy = CopyRecord(
             place=STAGING,
-            name=one.name,
-            generation=one.generation,
-            size_bytes=one.size_bytes,
+            name=record.name,
+            generation=record.generation,
+            size_bytes=record.size_bytes,
             checksum=checksum,
             copied=now,
         )
         with Catalog.open(staging, write=True) as catalog, suppress(NotFoundError):  # purged meanwhile
-            catalog.put_copy(one.archive, copy)
+            catalog.put_copy(record.archive, copy)
     return altered

@@ -41,7 +41,11 @@ class Wanted(Record, kw_only=True):
 
 def selected(records: Iterable[ArchiveRecord], path: LogicalPath) -> Iterator[ArchiveRecord]:
     """The archives of the groups that a path selects."""
-    return (one for one in records if path.selects_partition(one.partition) and path.selects_group(one.group))
+    return (
+        record
+        for record in records
+        if path.selects_partition(record.partition) and path.selects_group(record.group)
+    )
 
 
 def wanted(
@@ -68,7 +72,11 @@ def wanted(
                     name=name_in_places(record),
                     source=source,
                     checksum=known_checksum(record),
-                    lost=tuple(one.version for one in _current(record) if one.place == destination),
+                    lost=tuple(
+                        copy_record.version
+                        for copy_record in _current(record)
+                        if copy_record.place == destination
+                    ),
                 )
                 if source.place in slow:
                     break
@@ -82,7 +90,7 @@ def out_of_reach(
     found: Counter[str] = Counter()
     for record in records:
         if source_of(record, sources) is None and counting(record):
-            found.update(one for one in rules_of(record.group).copies if not has_copy(record, one))
+            found.update(copy for copy in rules_of(record.group).copies if not has_copy(record, copy))
     return found
 
 
@@ -103,30 +111,38 @@ def source_of(record: ArchiveRecord, sources: Sequence[str]) -> Location | None:
     staged = staged_copy(record)
     if staged is not None:
         return Location(STAGING, staged.name)
-    away = [one for one in _current(record) if one.place in sources and one.state == "kept"]
+    away = [
+        copy_record
+        for copy_record in _current(record)
+        if copy_record.place in sources and copy_record.state == "kept"
+    ]
     best = min(away, key=lambda one: sources.index(one.place), default=None)
     return None if best is None else Location(best.place, best.name, best.version, best.size_bytes)
 
 
 def staged_copy(record: ArchiveRecord) -> CopyRecord | None:
     """What lies of an archive in the staging area."""
-    return next((one for one in record.copies if one.place == STAGING and one.state != "lost"), None)
+    return next((copy for copy in record.copies if copy.place == STAGING and copy.state != "lost"), None)
 
 
 def known_checksum(record: ArchiveRecord) -> bytes:
     """What all copies of an archive must have; empty where that is not known yet."""
-    sums = (one.checksum for one in record.copies if one.generation == record.generation)
+    sums = (copy.checksum for copy in record.copies if copy.generation == record.generation)
     return next(filter(None, sums), b"")
 
 
 def has_copy(record: ArchiveRecord, place: str) -> bool:
     """Whether a place was given a copy, and has not lost it as far as is known."""
-    return any(one.place == place and one.state != "lost" for one in _current(record))
+    return any(copy_record.place == place and copy_record.state != "lost" for copy_record in _current(record))
 
 
 def counting(record: ArchiveRecord) -> frozenset[str]:
     """The destinations at which a copy counts."""
-    return frozenset(one.place for one in _current(record) if one.place != STAGING and one.state == "kept")
+    return frozenset(
+        copy_record.place
+        for copy_record in _current(record)
+        if copy_record.place != STAGING and copy_record.state == "kept"
+    )
 
 
 def counts_in_reach(record: ArchiveRecord, places: Collection[str]) -> bool:
@@ -220,7 +236,7 @@ def freeable(
             free.append(record)
         else:
             early.append(record)
-    freed_bytes = sum(one.size_bytes for one in free)
+    freed_bytes = sum(archive_record.size_bytes for archive_record in free)
     for record in (*early, *last):
         if freed_bytes >= short_bytes:
             break
@@ -231,14 +247,14 @@ def freeable(
 
 def _newest_runs(records: Iterable[ArchiveRecord]) -> Mapping[tuple[str, str], RunId]:
     newest: dict[tuple[str, str], RunId] = {}
-    for one in records:
-        scope = one.partition, one.group
-        newest[scope] = max(newest.get(scope, one.run), one.run)
+    for record in records:
+        scope = record.partition, record.group
+        newest[scope] = max(newest.get(scope, record.run), record.run)
     return newest
 
 
 def _current(record: ArchiveRecord) -> Iterator[CopyRecord]:
-    return (one for one in record.copies if one.generation == record.generation)
+    return (copy for copy in record.copies if copy.generation == record.generation)
 
 
 def _staged_for(record: ArchiveRecord, now: datetime) -> timedelta:

@@ -49,7 +49,7 @@ def last_sweeps(staging: Path) -> tuple[LastSweep, ...]:
     """What is recorded, by destination. A record that can't be read is left out: the next sweep makes it
     again."""
     found = map(_read, sorted(_folder(staging).glob("*.json")))
-    return tuple(one for one in found if one is not None)
+    return tuple(sweep for sweep in found if sweep is not None)
 
 
 def _read(path: Path) -> LastSweep | None:

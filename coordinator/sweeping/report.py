@@ -85,11 +85,15 @@ class SweepReport(Record, kw_only=True):
     def facts(self) -> dict[str, object]:
         """For those who are told of it in short."""
         return {
-            "copied": sum(one.copied for one in self.destinations),
-            "copied_bytes": sum(one.copied_bytes for one in self.destinations),
+            "copied": sum(destination.copied for destination in self.destinations),
+            "copied_bytes": sum(report.copied_bytes for report in self.destinations),
             "freed": len(self.freed),
             "freed_bytes": self.freed_bytes,
-            "failed": [one.name for one in self.destinations if not one.in_order],
+            "failed": [
+                destination_report.name
+                for destination_report in self.destinations
+                if not destination_report.in_order
+            ],
             "damaged": len(self.damaged),
             "state": "done" if self.exit_code == EXIT_OK else "partial",
         }
@@ -99,9 +103,9 @@ class SweepReport(Record, kw_only=True):
         """What it comes to, for a script."""
         if self.damaged:
             return EXIT_DAMAGED
-        if self.destinations and all(one.all_failed for one in self.destinations):
+        if self.destinations and all(destination.all_failed for destination in self.destinations):
             return EXIT_FAILED
-        return EXIT_OK if all(one.in_order for one in self.destinations) else EXIT_SKIPPED
+        return EXIT_OK if all(report.in_order for report in self.destinations) else EXIT_SKIPPED
 
 
 class SweepObserver:

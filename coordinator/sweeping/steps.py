@@ -95,9 +95,9 @@ class Steps:
         observer: SweepObserver,
     ) -> None:
         self._staging = staging
-        self._sources = {one.name: one for one in sources}
+        self._sources = {source.name: source for source in sources}
         self._places = (StagingArea(path=str(staging)), *self._sources.values())
-        self._destinations = {one.name: one for one in destinations}
+        self._destinations = {destination.name: destination for destination in destinations}
         self._lanes = {one.name: lanes_of(one, streams) for one in self._destinations.values()}
         self._engine = make_engine([lane for lanes in self._lanes.values() for lane in lanes])
         self._manners = manners
@@ -132,21 +132,21 @@ class Steps:
         """Copy archives, but for those on tape only, and the files that go with them as far as they are not
         there. What is durable at its place is recorded, batch by batch."""
         by_place: dict[str, list[_File]] = {name: [] for name in self._destinations}
-        for one in wanted:
-            if not self._is_on_tape(one):
-                by_place[one.destination].append(_archive_file(one))
+        for wish in wanted:
+            if not self._is_on_tape(wish):
+                by_place[wish.destination].append(_archive_file(wish))
         for name, there in self._names().items():
             self._beside[name] = set(there)
-            by_place[name] += [_companion_file(one) for one in files if one.name not in there]
+            by_place[name] += [_companion_file(file) for file in files if file.name not in there]
         self._deliver(self._at_open(by_place), self._lanes)
 
     def copy_from_tape(self, wanted: Iterable[Wanted]) -> None:
         """The same for archives that lie on tape only, from one pool to one place at a time; nobody else may
         be using the drives for this sweep."""
         from_tape: dict[tuple[str, str], list[_File]] = {}
-        for one in wanted:
-            if self._is_on_tape(one):
-                from_tape.setdefault((one.source.place, one.destination), []).append(_archive_file(one))
+        for wish in wanted:
+            if self._is_on_tape(wish):
+                from_tape.setdefault((wish.source.place, wish.destination), []).append(_archive_file(wish))
         for (source, name), these in from_tape.items():
             if self._is_open(name):
                 # One lane: each volume is read once, forward.
@@ -157,7 +157,7 @@ class Steps:
 
     def _as_they_lie(self, source: str, files: Sequence[_File]) -> Sequence[_File]:
         """Files in the order in which a place is read fastest. Volumes that are away are asked for."""
-        by_copy = {(one.parcel.source.name, one.parcel.source.version): one for one in files}
+        by_copy = {(file.parcel.source.name, file.parcel.source.version): file for file in files}
         # What is wrong with the place is told by each task that reads there.
         with suppress(BackupError), closing(open_destination(self._sources[source])) as place:
             place.request(list(by_copy))
@@ -170,7 +170,7 @@ class Steps:
         for name, these in by_place.items():
             for number, batch in enumerate(batches(these, self._destinations[name], len(lanes[name])), 1):
                 label = f"{name} {number}"
-                told[label] = sum(one.size_bytes for one in batch)
+                told[label] = sum(file.size_bytes for file in batch)
                 tasks.append(
                     _Batch(
                         task=DeliveryTask(
@@ -202,8 +202,8 @@ class Steps:
         by task."""
         archives = {one.location: one.archive for one in due}
         wanted: dict[str, list[tuple[Location, datetime]]] = {}
-        for one in due:
-            wanted.setdefault(one.copy.place, []).append((one.location, one.until))
+        for due_lock in due:
+            wanted.setdefault(due_lock.copy.place, []).append((due_lock.location, due_lock.until))
         for name in self._at_open(self._beside):
             if name in self.aheads:
                 wanted.setdefault(name, []).extend(self._locks_beside(name))
@@ -233,11 +233,11 @@ class Steps:
         clean = first_clean_snapshot(self._staging)
         for name, there in self._at_open(self._beside).items():
             locked = locks_beside(self._staging, name)
-            for one in dict.fromkeys(
+            for snapshot in dict.fromkeys(
                 (*old_snapshots(there, self._just_put[name]), *outdated_beside(there, clean))
             ):
-                if one not in locked or locked[one] <= now:
-                    yield Location(name, one)
+                if snapshot not in locked or locked[snapshot] <= now:
+                    yield Location(name, snapshot)
 
     def old_sidecars(self, purged: Collection[ArchiveId]) -> Iterator[Location]:
         """The sidecars at destinations whose archives were purged, and that do not lie in the staging area
@@ -245,9 +245,9 @@ class Steps:
         now = self._now()
         for name, there in self._at_open(self._beside).items():
             locked = locks_beside(self._staging, name)
-            for one in old_sidecars(there, purged):
-                if not (self._staging / one).exists() and locked.get(one, now) <= now:
-                    yield Location(name, one)
+            for sidecar in old_sidecars(there, purged):
+                if not (self._staging / sidecar).exists() and locked.get(sidecar, now) <= now:
+                    yield Location(name, sidecar)
 
     def everything(self, names: Iterable[str]) -> Iterator[tuple[str, tuple[Copy, ...]]]:
         """All that lies at these places; nothing of one that can't tell."""
@@ -259,8 +259,8 @@ class Steps:
     def remove(self, copies: Iterable[Location]) -> None:
         """Have copies removed that nobody needs, and forget those that are gone."""
         by_place: dict[str, list[Location]] = {}
-        for one in copies:
-            by_place.setdefault(one.place, []).append(one)
+        for copy in copies:
+            by_place.setdefault(copy.place, []).append(copy)
         tasks = [
             RemovalTask(**self._at(name), copies=tuple(those))
             for name, those in self._at_open(by_place).items()
@@ -385,7 +385,11 @@ class Steps:
                     record = catalog.archive(parcel.archive)
                 except NotFoundError:
                     return
-                at = [one for one in record.copies if (one.place, one.name, one.version) == parcel.source[:3]]
+                at = [
+                    copy
+                    for copy in record.copies
+                    if (copy.place, copy.name, copy.version) == parcel.source[:3]
+                ]
                 if not at:
                     return
                 if parcel.source.place != STAGING and is_damage(error):
@@ -409,8 +413,8 @@ class Steps:
         """Snapshots that are gone are not known to be locked any more, either."""
         report = self.reports[name]
         with self._catalog() as catalog:
-            for one in told.removed:
-                catalog.forget_discarded(one)
+            for location in told.removed:
+                catalog.forget_discarded(location)
             catalog.note_discarded_locks((one, until) for one, until in told.locked if until is not None)
         beside = locks_beside(self._staging, name)
         if gone := beside.keys() & {one.name for one in told.removed}:

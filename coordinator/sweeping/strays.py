@@ -46,7 +46,7 @@ class Strays(Record, kw_only=True):
     @property
     def size_bytes(self) -> int:
         """What they take."""
-        return sum(one.location.size_bytes for one in self.found)
+        return sum(stray.location.size_bytes for stray in self.found)
 
 
 def last_strays(staging: Path, destination: str) -> Strays | None:
@@ -66,7 +66,7 @@ def last_strays(staging: Path, destination: str) -> Strays | None:
 
 def note_strays(staging: Path, strays: Strays) -> None:
     """Record a look. Raises StagingError."""
-    found = [(*one.location[1:], one.since.isoformat()) for one in strays.found]
+    found = [(*stray.location[1:], stray.since.isoformat()) for stray in strays.found]
     text = json.dumps({"looked": strays.looked.isoformat(), "found": found}) + "\n"
     replace_durably(own_directory(staging, strays.destination) / _FILE, text.encode("ascii"))
 
@@ -84,12 +84,12 @@ def strays(
     now: datetime,
 ) -> Strays:
     """What is listed, looks like an archive, and is not known by place, name and version."""
-    before = {one.location[:3]: one.since for one in last.found} if last else {}
-    there = {one[:3] for one in known}
+    before = {stray.location[:3]: stray.since for stray in last.found} if last else {}
+    there = {location[:3] for location in known}
     found = [
-        Location(destination, one.name, one.version, one.size_bytes)
-        for one in listed
-        if (destination, one.name, one.version) not in there and _archive(one.name) is not None
+        Location(destination, copy.name, copy.version, copy.size_bytes)
+        for copy in listed
+        if (destination, copy.name, copy.version) not in there and _archive(copy.name) is not None
     ]
     return Strays(
         destination=destination,
@@ -100,12 +100,12 @@ def strays(
 
 def to_remove(found: Strays, purged: Iterable[ArchiveId]) -> list[Location]:
     """Those that are copies of archives that were purged, and that an earlier look has seen."""
-    digits = {one.hex()[:16] for one in purged}
+    digits = {archive_id.hex()[:16] for archive_id in purged}
     going = []
-    for one in found.found:
-        archive = _archive(one.location.name)
-        if archive and archive.digits in digits and found.looked - one.since >= OLD_ENOUGH:
-            going.append(one.location)
+    for stray in found.found:
+        archive = _archive(stray.location.name)
+        if archive and archive.digits in digits and found.looked - stray.since >= OLD_ENOUGH:
+            going.append(stray.location)
     return going
 
 

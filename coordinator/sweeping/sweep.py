@@ -79,16 +79,18 @@ def sweep(
         work.look_for_strays()
         unneeded = work.remove()
         work.copy_from_tape()
-        for one in work.steps.reports.values():
-            note_sweep(staging, one, now())
+        for report in work.steps.reports.values():
+            note_sweep(staging, report, now())
     reports = {**work.steps.reports, **refused}
-    if freed or any(one.copied or one.looked for one in reports.values()):
+    if freed or any(
+        destination_report.copied or destination_report.looked for destination_report in reports.values()
+    ):
         keep_catalog_now(staging)
     return SweepReport(
         destinations=tuple(reports[name] for name in sorted(reports)),
         damaged=tuple(work.steps.damaged.values()),
-        freed=tuple(one.name for one in freed),
-        freed_bytes=sum(one.size_bytes for one in freed),
+        freed=tuple(record.name for record in freed),
+        freed_bytes=sum(archive_record.size_bytes for archive_record in freed),
         left=tuple(left),
         unneeded=tuple(unneeded),
     )
@@ -100,17 +102,17 @@ def rehearse(staging: Path, request: SweepRequest, now: Callable[[], datetime]) 
     _check(request)
     _check_sweepable(staging, request)
     work = _Sweep(staging, request, _chosen(request), lambda _lanes: nothing_done, now, NOBODY)
-    for one in work.wanted():
-        report = work.steps.reports[one.destination]
+    for wish in work.wanted():
+        report = work.steps.reports[wish.destination]
         report.copied += 1
-        report.copied_bytes += one.record.size_bytes
+        report.copied_bytes += wish.record.size_bytes
     for _, copy in work.due_looks():
         work.steps.reports[copy.place].looked += 1
     freed = [] if request.to else work.freeable()
     return SweepReport(
         destinations=tuple(work.steps.reports.values()),
-        freed=tuple(one.name for one in freed),
-        freed_bytes=sum(one.size_bytes for one in freed),
+        freed=tuple(record.name for record in freed),
+        freed_bytes=sum(archive_record.size_bytes for archive_record in freed),
     )
 
 
@@ -129,8 +131,12 @@ class _Sweep:
         self._staging = staging
         self._request = request
         self._config = request.config
-        self._places = frozenset(one.name for one in destinations)
-        self._slow = [one.name for one in request.destinations if isinstance(one, TapeDestination)]
+        self._places = frozenset(destination.name for destination in destinations)
+        self._slow = [
+            tape_destination.name
+            for tape_destination in request.destinations
+            if isinstance(tape_destination, TapeDestination)
+        ]
         self._sources = [one.name for one in request.destinations if one.name not in self._slow] + self._slow
         self._now = now
         self._observer = observer
@@ -179,12 +185,12 @@ class _Sweep:
     def wanted(self) -> Iterator[policy.Wanted]:
         """The copies that are to be made at the destinations of this sweep."""
         now = self._now()
-        for one in policy.wanted(self._records(), self._rules_of, self._sources, self._slow, now):
-            ahead = self.steps.aheads.get(one.destination)
+        for wish in policy.wanted(self._records(), self._rules_of, self._sources, self._slow, now):
+            ahead = self.steps.aheads.get(wish.destination)
             if ahead is not None:
-                yield replace(one, lock_until=lock_until(self._needs(), one.record.archive, now, ahead))
-            elif one.destination in self._places:
-                yield one
+                yield replace(wish, lock_until=lock_until(self._needs(), wish.record.archive, now, ahead))
+            elif wish.destination in self._places:
+                yield wish
 
     def lock(self) -> None:
         """Lock copies that are needed, and whose locks end soon."""
@@ -202,14 +208,14 @@ class _Sweep:
 
     def free(self) -> tuple[list[ArchiveRecord], list[str]]:
         """Free staging space, after a look at the copies that this relies on."""
-        for one in restage(self._staging, self._records(), self._now()):
-            self.steps.damaged[one.path] = one
+        for skip in restage(self._staging, self._records(), self._now()):
+            self.steps.damaged[skip.path] = skip
         self.steps.look(policy.stale_looks(self.freeable(), self._places, self._now()))
-        configured = {one.name for one in self._request.destinations}
+        configured = {destination.name for destination in self._request.destinations}
         safe = [
-            one
-            for one in self.freeable()
-            if policy.was_looked_at(one, self._rules_of(one.group), configured, self._now())
+            record
+            for record in self.freeable()
+            if policy.was_looked_at(record, self._rules_of(record.group), configured, self._now())
         ]
         return free(self._staging, safe, self._observer.waiting) if safe else ([], [])
 
@@ -239,7 +245,7 @@ class _Sweep:
                     for record in catalog.archives()
                     for copy in record.copies
                 }
-                known.update(one.location for one in catalog.discarded())
+                known.update(discarded.location for discarded in catalog.discarded())
                 found = strays(name, listed, known, last[name], self._now())
                 catalog.discard_strays(to_remove(found, catalog.purged_archives()))
             note_strays(self._staging, found)
@@ -250,7 +256,7 @@ class _Sweep:
         margin_bytes = max(_LEAST_MARGIN_BYTES, room.total_bytes // _MARGIN_SHARE)
         short_bytes = self._request.reserve_bytes + margin_bytes - room.free_bytes
         holds = read_holds(self._staging).at_hand
-        configured = {one.name for one in self._request.destinations}
+        configured = {destination.name for destination in self._request.destinations}
         with Catalog.open(self._staging) as catalog:
             return policy.freeable(
                 self._records(),
@@ -286,7 +292,7 @@ def _check(request: SweepRequest) -> None:
             f"{request.path}: archives are those of groups: name a partition or a group",
             path=str(request.path),
         )
-    names = [one.name for one in request.destinations]
+    names = [destination.name for destination in request.destinations]
     if request.to and request.to not in names:
         raise UsageError(f"there is no destination {request.to!r}; there is: {', '.join(names) or 'none'}")
 
@@ -295,7 +301,7 @@ def _check_sweepable(staging: Path, request: SweepRequest) -> None:
     """Without destinations there is something to do only where other programs keep copies. Where there is no
     catalog, none is made."""
     with Catalog.open(staging) as catalog:
-        kept = any(one.place == CONFIRMED for one in catalog.copy_standing().places)
+        kept = any(place.place == CONFIRMED for place in catalog.copy_standing().places)
     if not (request.destinations or kept):
         raise UsageError(
             "there is no destination: configure one ([[destination]]), or `mailhaul confirm` what another "
@@ -304,7 +310,7 @@ def _check_sweepable(staging: Path, request: SweepRequest) -> None:
 
 
 def _chosen(request: SweepRequest) -> list[Destination]:
-    return [one for one in request.destinations if request.to in ("", one.name)]
+    return [destination for destination in request.destinations if request.to in ("", destination.name)]
 
 
 @contextmanager
@@ -317,23 +323,23 @@ def _taken(
     refused: dict[str, DestinationReport] = {}
     locked: list[LockedError] = []
     with ExitStack() as stack:
-        for one in destinations:
+        for destination in destinations:
             try:
-                stack.enter_context(sweeping(staging, one.name))
-                ours.append(begin_to_use(one, staging))
+                stack.enter_context(sweeping(staging, destination.name))
+                ours.append(begin_to_use(destination, staging))
             except BackupError as error:
                 if isinstance(error, LockedError):
                     locked.append(error)
-                stopped = Skipped(one.name, error.code, error.message)
-                refused[one.name] = DestinationReport(name=one.name, stopped=stopped)
+                stopped = Skipped(destination.name, error.code, error.message)
+                refused[destination.name] = DestinationReport(name=destination.name, stopped=stopped)
                 if not isinstance(error, LockedError):
-                    note_sweep(staging, refused[one.name], now)
+                    note_sweep(staging, refused[destination.name], now)
         if locked and len(locked) == len(destinations):
             raise locked[0]
         for report in _without_vault(staging, ours, destinations):
             refused[report.name] = report
             note_sweep(staging, report, now)
-        yield [one for one in ours if one.name not in refused], refused
+        yield [our for our in ours if our.name not in refused], refused
 
 
 def _without_vault(
@@ -345,14 +351,14 @@ def _without_vault(
         return
     from ..vault_copies import copy_vault, keeps_vault  # whose mailboxes are not erasable does without
 
-    places = {one.name: one for one in copy_vault(staging, ours)}
+    places = {place.name: place for place in copy_vault(staging, ours)}
     elsewhere = any(one.done for one in places.values()) or not any(map(keeps_vault, destinations))
-    for one in ours:
-        own = places.get(one.name)
+    for our in ours:
+        own = places.get(our.name)
         if own is not None and not own.done:
             told = f"the vault with the secrets of mailboxes is not there: {own.error}"
         elif own is None and not elsewhere:
             told = "no destination has the vault with the secrets of mailboxes, and this one can't have it"
         else:
             continue
-        yield DestinationReport(name=one.name, stopped=Skipped(one.name, "vault", told))
+        yield DestinationReport(name=our.name, stopped=Skipped(our.name, "vault", told))

@@ -53,7 +53,7 @@ def read_accepted(staging: Path) -> tuple[AcceptedLoss, ...]:
 
 def write_accepted(staging: Path, losses: Iterable[AcceptedLoss]) -> None:
     """Record these losses in place of what was recorded before; durably. Raises StagingError."""
-    text = "".join(json.dumps(asdict(one)) + "\n" for one in losses)
+    text = "".join(json.dumps(asdict(loss)) + "\n" for loss in losses)
     replace_durably(_place(staging), text.encode("ascii"))
 
 
@@ -64,12 +64,15 @@ def without_accepted(
     if not accepted:
         return verification, ()
     by_path: dict[str, list[AcceptedLoss]] = {}
-    for one in accepted:
-        by_path.setdefault(one.path, []).append(one)
+    for accepted_loss in accepted:
+        by_path.setdefault(accepted_loss.path, []).append(accepted_loss)
     met: dict[AcceptedLoss, None] = {}
 
     def is_accepted(loss: AcceptedLoss) -> bool:
-        found = next((one for one in by_path.get(loss.path, ()) if one.covers(loss)), None)
+        found = next(
+            (accepted_loss for accepted_loss in by_path.get(loss.path, ()) if accepted_loss.covers(loss)),
+            None,
+        )
         if found is not None:
             met[found] = None
         return found is not None
@@ -81,7 +84,7 @@ def without_accepted(
     ]
     reports = {
         archive: replace(report, damaged=())
-        if [one.reason for one in report.damaged] == ["missing"] and is_accepted(_missing(report.file, ""))
+        if [skip.reason for skip in report.damaged] == ["missing"] and is_accepted(_missing(report.file, ""))
         else report
         for archive, report in verification.reports.items()
     }
@@ -108,7 +111,7 @@ def acceptable(
     archives = (
         _missing(report.file, when)
         for archive, report in verification.reports.items()
-        if archive in missing and [one.reason for one in report.damaged] == ["missing"]
+        if archive in missing and [skip.reason for skip in report.damaged] == ["missing"]
     )
     return (*losses, *archives)
 
@@ -123,7 +126,7 @@ def is_for_good(loss: Loss, told: Affected, missing: Collection[ArchiveId]) -> b
 
 def accepted_at(accepted: Iterable[AcceptedLoss], run: RunId) -> list[AcceptedLoss]:
     """The accepted losses of a moment."""
-    return [one for one in accepted if one.first <= run <= one.last]
+    return [loss for loss in accepted if loss.first <= run <= loss.last]
 
 
 def _lost(told: Affected, digest: bytes, when: str) -> AcceptedLoss:

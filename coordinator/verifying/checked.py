@@ -77,8 +77,8 @@ class CheckRecord(Record, kw_only=True):
         """The archives that were read since then, and found whole; None for no such time."""
         return tuple(
             archive
-            for archive, one in self.archives.items()
-            if then is not None and one.frames is not None and one.frames >= then
+            for archive, checked in self.archives.items()
+            if then is not None and checked.frames is not None and checked.frames >= then
         )
 
 
@@ -174,24 +174,24 @@ class Journal(Wholeness):
         self._unfinished = None
         found = (
             Lacking(
-                path=_mailbox(*one.mailbox),
-                first=one.first,
-                last="" if one.current else one.last,
+                path=_mailbox(*loss.mailbox),
+                first=loss.first,
+                last="" if loss.current else loss.last,
                 data=self._order.data,
             )
-            for one in losses
+            for loss in losses
         )
         self._lacking = tuple(dict.fromkeys((*filter(self._stands, self._lacking), *found)))
-        kept = {one.hex() for one in archives}
-        self._known = {archive: one for archive, one in self._known.items() if archive in kept}
+        kept = {archive_id.hex() for archive_id in archives}
+        self._known = {archive: checked for archive, checked in self._known.items() if archive in kept}
 
-    def _stands(self, one: Lacking) -> bool:
+    def _stands(self, lacking: Lacking) -> bool:
         """Whether what an earlier verification found is not looked at again by this one: one that reads no
         mail finds nothing of what only reading it had shown."""
         order = self._order
         whole = (order.host, order.share, order.at, order.since) == (None, None, None, None)
-        again = whole and LogicalPath.parse(order.path).covers(LogicalPath.parse(one.path))
-        return not again or (one.data and not order.data)
+        again = whole and LogicalPath.parse(order.path).covers(LogicalPath.parse(lacking.path))
+        return not again or (lacking.data and not order.data)
 
     def _note(self, archive: ArchiveId, **when: datetime) -> None:
         if self._order.share is None and self._order.at is None:

@@ -41,14 +41,14 @@ def due_copies(
     is known to be lost is not looked at."""
     found: list[tuple[datetime | None, Wanted]] = []
     for record in records:
-        for one in record.copies:
-            last = one.checked or one.copied
-            if one.place in places and one.state != "lost" and (not before or not last or last < before):
-                location = Location(one.place, one.name, one.version, one.size_bytes)
+        for copy in record.copies:
+            last = copy.checked or copy.copied
+            if copy.place in places and copy.state != "lost" and (not before or not last or last < before):
+                location = Location(copy.place, copy.name, copy.version, copy.size_bytes)
                 wanted = Wanted(
                     archive=record.archive,
                     location=location,
-                    checksum=one.checksum,
+                    checksum=copy.checksum,
                     encrypted=bool(record.encrypted),
                 )
                 found.append((last, wanted))
@@ -65,7 +65,7 @@ def check_copies(
     now: Callable[[], datetime],
 ) -> CopyChecks:
     """Read copies. Raises StagingError if what is found can't be recorded."""
-    by_name = {one.name: one for one in destinations}
+    by_name = {destination.name: destination for destination in destinations}
     done = CopyChecks()
     with Catalog.open(staging, write=True) as catalog:
         tasks = list(_tasks(due, by_name, keys_at(staging).keys))
@@ -73,11 +73,11 @@ def check_copies(
             report = outcome.report or CheckReport(
                 failed=tuple((one, outcome.failure()) for one in outcome.task.wanted)
             )
-            for one in report.whole:
-                _note(catalog, one, now(), whole=True)
+            for wish in report.whole:
+                _note(catalog, wish, now(), whole=True)
             lost = [(one, error) for one, error in report.failed if is_damage(error)]
-            for one, _ in lost:
-                _note(catalog, one, now(), whole=False)
+            for wish, _ in lost:
+                _note(catalog, wish, now(), whole=False)
             away = [(one, error) for one, error in report.failed if not is_damage(error)]
             done = CopyChecks(
                 whole=done.whole + len(report.whole),
@@ -95,8 +95,8 @@ def _tasks(
     """A copy at a time where files can be read in parts, so that each is recorded when it was read; all at
     once where they have to be read in the order in which they lie."""
     by_place: dict[str, list[Wanted]] = {}
-    for one in due:
-        by_place.setdefault(one.location.place, []).append(one)
+    for wish in due:
+        by_place.setdefault(wish.location.place, []).append(wish)
     for name, wanted in by_place.items():
         settings = destinations[name]
         parts = [wanted]
@@ -112,13 +112,13 @@ def _tasks(
 
 
 def _note(catalog: Catalog, checked: Wanted, when: datetime, *, whole: bool) -> None:
-    for one in catalog.archive(checked.archive).copies:
-        if (one.place, one.name, one.version) == checked.location[:3]:
-            found = replace(one, state="kept") if whole else replace(one, state="lost")
+    for copy in catalog.archive(checked.archive).copies:
+        if (copy.place, copy.name, copy.version) == checked.location[:3]:
+            found = replace(copy, state="kept") if whole else replace(copy, state="lost")
             catalog.put_copy(checked.archive, replace(found, verified=when, checked=when))
 
 
 def _told(failed: tuple[Wanted, BackupError]) -> Skipped:
-    one, error = failed
+    wish, error = failed
     reason = str(error.facts.get("reason", error.code))
-    return Skipped(f"{one.location.place}:{one.location.name}", reason, error.message)
+    return Skipped(f"{wish.location.place}:{wish.location.name}", reason, error.message)

@@ -93,7 +93,7 @@ def examine_staging(
     NotFoundError."""
     with Catalog.open(staging) as catalog:
         moment = None if at is None else catalog.resolve_time(at)
-        records = {one.archive: one for one in catalog.archives()}
+        records = {record.archive: record for record in catalog.archives()}
         chosen = {
             one.archive
             for one in records.values()
@@ -104,16 +104,18 @@ def examine_staging(
             mail.add(partition, user, versions, counts)
         references = catalog.references(mail.archives)
         missing = frozenset(catalog.missing())
-        nameless = [one for one in catalog.nameless_losses(moment) if one.archive in chosen]
+        nameless = [loss for loss in catalog.nameless_losses(moment) if loss.archive in chosen]
         there = holdings(catalog, area_at(staging), destinations)
         run_archives = tuple(damaged_run_archives(staging, catalog)) if path == LogicalPath() else ()
     shares = mail.shares()
-    needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}
+    needed = mail.archives | {
+        archive_id for archive in mail.archives for archive_id in references.get(archive, ())
+    }
     wanted = [
-        one
-        for one in records.values()
-        if one.archive in needed or (at is None and _holds(path, one))
-        if one.archive in chosen
+        archive_record
+        for archive_record in records.values()
+        if archive_record.archive in needed or (at is None and _holds(path, archive_record))
+        if archive_record.archive in chosen
     ]
     # Of what is known there may be none that is new enough: the nights before found nothing changed.
     if not wanted and not shares and not (since and any(_holds(path, one) for one in records.values())):
@@ -139,9 +141,11 @@ def examine_staging(
         aside=(set_aside_folder(staging),),
         missing=missing,
         nameless=tuple(
-            one
-            for one in nameless
-            if path.user is None and path.selects_partition(one.partition) and path.selects_group(one.group)
+            nameless_loss
+            for nameless_loss in nameless
+            if path.user is None
+            and path.selects_partition(nameless_loss.partition)
+            and path.selects_group(nameless_loss.group)
         ),
         strangers=strangers(staging, {one.name for one in records.values()}) if path == LogicalPath() else (),
         run_archives=run_archives,
@@ -154,14 +158,14 @@ def together(examinations: Sequence[Examination]) -> Examination:
     first, *others = examinations
     if not others:
         return first
-    archives = {one.archive: one for each in examinations for one in each.archives}
+    archives = {examinee.archive: examinee for each in examinations for examinee in each.archives}
     return replace(
         first,
         path=LogicalPath(),
         archives=tuple(archives.values()),
-        mail=tuple(one for each in examinations for one in each.mail),
+        mail=tuple(share for each in examinations for share in each.mail),
         references={archive: one for each in examinations for archive, one in each.references.items()},
-        nameless=tuple(one for each in examinations for one in each.nameless),
+        nameless=tuple(loss for each in examinations for loss in each.nameless),
     )
 
 
@@ -173,20 +177,25 @@ def examine_files(backup: BackupSet, path: LogicalPath) -> Examination:
     for (partition, user), found in groupby(sorted(backup.matching(path), key=order), mailbox):
         rows = list(found)
         versions = [
-            KeptVersion(group=one.group, archive=one.archive, first=one.run, last=one.run) for one in rows
+            KeptVersion(group=row.group, archive=row.archive, first=row.run, last=row.run) for row in rows
         ]
-        mail.add(partition, user, versions, {one.archive: (one.stored, one.size_bytes) for one in rows})
+        mail.add(
+            partition,
+            user,
+            versions,
+            {version.archive: (version.stored, version.size_bytes) for version in rows},
+        )
     shares = mail.shares()
     return Examination(
         path=path,
         archives=tuple(
-            Examinee(archive=one, location=copies[0], file=backup.archives.path(one))
-            for one, copies in backup.archives.locations.items()
-            if one in mail.archives or path == LogicalPath()
+            Examinee(archive=archive_id, location=copies[0], file=backup.archives.path(archive_id))
+            for archive_id, copies in backup.archives.locations.items()
+            if archive_id in mail.archives or path == LogicalPath()
         ),
         mail=shares,
         holdings=backup.archives,
-        references={one: tuple(backup.archives.locations) for one in mail.archives},
+        references={archive: tuple(backup.archives.locations) for archive in mail.archives},
     )
 
 
@@ -215,21 +224,25 @@ class _Mail:
         self, partition: str, user: str, versions: Iterable[KeptVersion], counts: Mapping[ArchiveId, Counts]
     ) -> None:
         """Add versions of a mailbox in one group; ``counts`` has messages and bytes of each."""
-        new = [self._versions.setdefault(one, one) for one in versions if one.archive in self._chosen]
+        new = [
+            self._versions.setdefault(version, version)
+            for version in versions
+            if version.archive in self._chosen
+        ]
         if not new:
             return
         known, messages, size_bytes = self._mailboxes.get((partition, user), ((), 0, 0))
         history = (*known, *new)
         self._mailboxes[partition, user] = (
             self._histories.setdefault(history, history),
-            messages + sum(counts[one.archive][0] for one in new),
+            messages + sum(counts[kept_version.archive][0] for kept_version in new),
             size_bytes + sum(counts[one.archive][1] for one in new),
         )
 
     @property
     def archives(self) -> set[ArchiveId]:
         """All that tell of them."""
-        return {one.archive for one in self._versions}
+        return {version.archive for version in self._versions}
 
     def shares(self) -> tuple[MailShare, ...]:
         """The mailboxes by the archive that tells of their newest version."""
@@ -256,12 +269,12 @@ def _kept(
     rows = catalog.histories(partition=path.partition, group=group, user=path.user)
     for (partition, name, user), found in groupby(rows, attrgetter("partition", "group", "user")):
         if (partition, name) not in moments:
-            moments[partition, name] = [one.run for one in catalog.moments(partition, name)]
+            moments[partition, name] = [moment.run for moment in catalog.moments(partition, name)]
         versions = list(found)
         if at is None:
             kept = list(kept_versions(versions, moments[partition, name]))
         else:
-            kept = [one for one in kept_versions(versions, [at]) if one.last == at]
+            kept = [version for version in kept_versions(versions, [at]) if version.last == at]
         yield (
             partition,
             user,

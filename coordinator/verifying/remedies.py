@@ -50,7 +50,7 @@ def remedy_of(loss: Loss, spares: Spares, files: Mapping[ArchiveId, str]) -> tup
     """The best remedy, and what it means."""
     holders = _holders(loss, spares)
     if holders:
-        return "archive", ", ".join(file_of(one, files) for one in holders)
+        return "archive", ", ".join(file_of(holder, files) for holder in holders)
     if loss.digest and loss.twin is not None:
         return "archive", file_of(loss.twin, files)
     if loss.current:
@@ -72,5 +72,5 @@ def _holders(loss: Loss, spares: Spares) -> list[ArchiveId]:
         chosen = covered(stretch, spares.get(archive, ()))
         if not chosen:
             return []
-        found.update((one.archive, None) for one in chosen)
+        found.update((spare.archive, None) for spare in chosen)
     return list(found)

@@ -152,7 +152,7 @@ class _Repair:
     def tasks(self) -> Iterator[RepairTask]:
         """What is to be written anew. Where nothing is left to read, that is recorded."""
         examination = self._examination
-        reports = {one.archive: one for one in examination.archives}
+        reports = {examinee.archive: examinee for examinee in examination.archives}
         broken = broken_of(examination, self._verification.reports)
         for archive in sorted(damaged_archives(self._verification)):
             try:
@@ -211,7 +211,7 @@ class _Repair:
                 new_file=name,
                 aside=str(aside),
                 filled_bytes=report.filled_bytes,
-                lost_bytes=sum(one.length for one in common(report.lost.data, report.holes)),
+                lost_bytes=sum(stretch.length for stretch in common(report.lost.data, report.holes)),
                 lost_frames=bool(report.lost_frames or report.users),
             )
         )
@@ -263,13 +263,13 @@ class _Repair:
             if any(whose == archive for whose, _ in loss.lacking)
         }
         return [
-            one
+            mailbox
             for share in self._examination.mail
-            for one in share.mailboxes
-            if (one.partition, one.user) in hit
+            for mailbox in share.mailboxes
+            if (mailbox.partition, mailbox.user) in hit
         ]
 
     def _holders(self, archive: ArchiveId) -> Mapping[ArchiveId, tuple[Location, ...]]:
         """The archives that hold some of what is lost in one."""
         spares = self._verification.spares.get(archive, ())
-        return self._examination.holdings.of(one.archive for one in spares).locations
+        return self._examination.holdings.of(spare.archive for spare in spares).locations

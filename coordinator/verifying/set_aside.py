@@ -63,7 +63,7 @@ def set_aside_folder(staging: Path) -> Folder:
 def set_aside(staging: Path, records: Iterable[ArchiveRecord]) -> dict[ArchiveId, tuple[Location, ...]]:
     """The files of each archive that were set aside, the newest first."""
     found: dict[ArchiveId, tuple[Location, ...]] = {}
-    names = {generation_name(one.name, 0): one.archive for one in records}
+    names = {generation_name(record.name, 0): record.archive for record in records}
     root = staging / ".mailhaul" / "damaged"
     for path in sorted(root.glob("*/*/*.mha*"), reverse=True):
         name = str(path.relative_to(root))

@@ -50,12 +50,12 @@ class MailPart(Record, kw_only=True):
     @property
     def messages(self) -> int:
         """How many there are, in all versions."""
-        return sum(one.messages for one in self.mailboxes)
+        return sum(mailbox.messages for mailbox in self.mailboxes)
 
     @property
     def size_bytes(self) -> int:
         """Their size."""
-        return sum(one.size_bytes for one in self.mailboxes)
+        return sum(mailbox.size_bytes for mailbox in self.mailboxes)
 
 
 class VerifyPlan(Record, kw_only=True):
@@ -92,7 +92,7 @@ class Verification(Record, kw_only=True):
     @property
     def damaged(self) -> tuple[Skipped, ...]:
         """What is damaged in archives, by its place in their files."""
-        return tuple(one for report in self.reports.values() for one in report.damaged)
+        return tuple(skip for report in self.reports.values() for skip in report.damaged)
 
     @property
     def unreadable(self) -> tuple[Skipped, ...]:
@@ -114,34 +114,34 @@ def plan_verification(
         examination=examination,
         depth=depth,
         archives=tuple(
-            one
-            for one in examination.archives
-            if not (wholeness.has_archive(one.archive) and _is_still_there(one))
+            archive
+            for archive in examination.archives
+            if not (wholeness.has_archive(archive.archive) and _is_still_there(archive))
         ),
         parts=tuple(
-            _mail_parts([one for one in examination.mail if not wholeness.has_mail(one.archive)], depth)
+            _mail_parts([share for share in examination.mail if not wholeness.has_mail(share.archive)], depth)
         ),
         unlock=unlock,
     )
 
 
-def _is_still_there(one: Examinee) -> bool:
+def _is_still_there(examinee: Examinee) -> bool:
     """Whether the file of an archive that was whole has not gone since, and has kept its size."""
     try:
-        size_bytes = os.stat(one.file).st_size
+        size_bytes = os.stat(examinee.file).st_size
     except OSError:
         return False
-    return one.location.size_bytes in (0, size_bytes)
+    return examinee.location.size_bytes in (0, size_bytes)
 
 
 def _mail_parts(shares: Sequence[MailShare], depth: Depth) -> Iterator[MailPart]:
     """Parts of about the same size. A mailbox is never divided; neighbours stay together, as they need the
     same archives."""
 
-    def weight(one: KeptMailbox) -> int:
-        return one.size_bytes if depth.data else one.messages * _MESSAGE_WEIGHT
+    def weight(mailbox: KeptMailbox) -> int:
+        return mailbox.size_bytes if depth.data else mailbox.messages * _MESSAGE_WEIGHT
 
-    whole = sum(weight(one) for share in shares for one in share.mailboxes)
+    whole = sum(weight(kept_mailbox) for share in shares for kept_mailbox in share.mailboxes)
     limit = min(max(whole // _PARTS, _LEAST_PART), _MOST_PART)
     part: list[KeptMailbox] = []
     archives: set[ArchiveId] = set()
@@ -167,7 +167,7 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
     """
     examination = plan.examination
     if plan.unlock is not None:
-        looked_at = examination.holdings.of([one.archive for one in plan.archives])
+        looked_at = examination.holdings.of([examinee.archive for examinee in plan.archives])
         refuse_useless(plan.with_keys(looked_at), plan.slots)
     reports = _check_archives(plan, engine, on_progress, wholeness)
     broken = broken_of(examination, reports)
@@ -196,15 +196,15 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
     )
 
 
-def _nameless(one: NamelessLoss) -> Loss:
+def _nameless(loss: NamelessLoss) -> Loss:
     return Loss(
-        mailbox=(one.partition, ""),
-        path=str(LogicalPath(one.partition, one.group)),
-        first=one.run,
-        last=one.run,
-        archive=one.archive,
+        mailbox=(loss.partition, ""),
+        path=str(LogicalPath(loss.partition, loss.group)),
+        first=loss.run,
+        last=loss.run,
+        archive=loss.archive,
         reason="mailboxes",
-        detail=one.detail,
+        detail=loss.detail,
     )
 
 
@@ -225,34 +225,34 @@ def _check_archives(
     }
     reports: dict[ArchiveId, VerifyReport] = {}
     for outcome in engine(run_verify, list(wanted), on_progress):
-        one = wanted[outcome.task]
+        examinee = wanted[outcome.task]
         if outcome.report is not None:
-            report = compared(outcome.report, one)
+            report = compared(outcome.report, examinee)
         else:
             error = outcome.failure()
             if isinstance(error, UnreadableError):
-                reports[one.archive] = VerifyReport(file=one.file, unreadable=error.message)
+                reports[examinee.archive] = VerifyReport(file=examinee.file, unreadable=error.message)
                 continue
             reason = str(error.facts.get("reason", error.code))
-            lost = Skipped(one.file, reason, error.message)
-            report = VerifyReport(file=one.file, damaged=(lost,))
-        reports[one.archive] = report
+            lost = Skipped(examinee.file, reason, error.message)
+            report = VerifyReport(file=examinee.file, damaged=(lost,))
+        reports[examinee.archive] = report
         if report.damaged:
-            wholeness.archive_damaged(one.archive)
+            wholeness.archive_damaged(examinee.archive)
         else:
-            wholeness.archive_whole(one.archive)
+            wholeness.archive_whole(examinee.archive)
     return reports
 
 
-def compared(report: VerifyReport, one: Examinee) -> VerifyReport:
+def compared(report: VerifyReport, examinee: Examinee) -> VerifyReport:
     """The report of an archive, and what is otherwise than the catalog says."""
-    record = one.record
+    record = examinee.record
     if report.archive is None:
         return report
     wrong = None
-    if report.archive != one.archive:
+    if report.archive != examinee.archive:
         wrong = Skipped(
-            report.file, "foreign", f"it is archive {report.archive.hex()}, not {one.archive.hex()}"
+            report.file, "foreign", f"it is archive {report.archive.hex()}, not {examinee.archive.hex()}"
         )
     elif record is not None:
         wrong = _difference(report, record)
@@ -286,7 +286,7 @@ def _check_mail(
     plan: VerifyPlan, broken: Broken, engine: Engine, on_progress: ProgressSink, wholeness: Wholeness
 ) -> LossReport:
     """What is lost of the mail, with the counts of all."""
-    parts = {one.label: one for one in plan.parts}
+    parts = {mail_part.label: mail_part for mail_part in plan.parts}
     left = Counter(archive for part in plan.parts for archive in part.archives)
     tasks = [_loss_task(plan, part, broken, number) for number, part in enumerate(plan.parts)]
     total = LossReport()
@@ -322,7 +322,7 @@ def _loss_task(plan: VerifyPlan, part: MailPart, broken: Broken, number: int) ->
 
 def needed_archives(examination: Examination, mailboxes: Iterable[KeptMailbox]) -> Holdings:
     """All archives that mailboxes may need."""
-    telling = {version.archive: None for one in mailboxes for version in one.versions}
+    telling = {version.archive: None for mailbox in mailboxes for version in mailbox.versions}
     referred = (other for archive in telling for other in examination.references.get(archive, ()))
     return examination.holdings.of(dict.fromkeys((*telling, *referred)))
 

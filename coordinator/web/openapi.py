@@ -63,8 +63,8 @@ def description(table: Callable[[], Iterable[Route]]) -> Resource:
 def described(resources: Sequence[Resource]) -> dict[str, Any]:
     """The document."""
     kinds = [Refusal]
-    for one in resources:
-        kinds += [kind for kind in (one.answer, one.body) if kind is not None]  # type: ignore[misc]
+    for resource in resources:
+        kinds += [kind for kind in (resource.answer, resource.body) if kind is not None]  # type: ignore[misc]
     (refusal, *schemas), components = json_schemas(kinds, _REFERENCE)
     found = iter(schemas)
     paths: dict[str, dict[str, Any]] = {}
@@ -94,45 +94,45 @@ def described(resources: Sequence[Resource]) -> dict[str, Any]:
 
 
 def _operation(
-    one: Resource, answer: dict[str, Any], body: dict[str, Any] | None, refusal: dict[str, Any]
+    resource: Resource, answer: dict[str, Any], body: dict[str, Any] | None, refusal: dict[str, Any]
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "summary": one.summary,
-        "operationId": _identifier(one),
-        "parameters": [*_parts(one), *_query(one)],
+        "summary": resource.summary,
+        "operationId": _identifier(resource),
+        "parameters": [*_parts(resource), *_query(resource)],
         "responses": {
-            "200": {"description": one.summary, "content": _json(answer)},
+            "200": {"description": resource.summary, "content": _json(answer)},
             **{
                 status: {"description": text, "content": _json(refusal)}
                 for status, text in _WHAT_GOES_WRONG.items()
             },
         },
     }
-    if one.allows is None:
+    if resource.allows is None:
         operation["security"] = []
-    elif set(one.allows) != set(EVERYBODY):
-        operation["description"] = f"For: {', '.join(one.allows)}."
+    elif set(resource.allows) != set(EVERYBODY):
+        operation["description"] = f"For: {', '.join(resource.allows)}."
     if body is not None:
         operation["requestBody"] = {"required": True, "content": _json(body)}
     return operation
 
 
-def _identifier(one: Resource) -> str:
-    words = re.findall(r"[a-z]+", _PART.sub(r"\1", one.path))
-    return "_".join([one.method.lower(), *words])
+def _identifier(resource: Resource) -> str:
+    words = re.findall(r"[a-z]+", _PART.sub(r"\1", resource.path))
+    return "_".join([resource.method.lower(), *words])
 
 
-def _parts(one: Resource) -> list[dict[str, Any]]:
+def _parts(resource: Resource) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": _PART_SCHEMAS[kind]}
-        for name, kind in _PART.findall(one.path)
+        for name, kind in _PART.findall(resource.path)
     ]
 
 
-def _query(one: Resource) -> list[dict[str, Any]]:
-    if one.query is None:
+def _query(resource: Resource) -> list[dict[str, Any]]:
+    if resource.query is None:
         return []
-    (reference,), components = json_schemas([one.query], _REFERENCE)
+    (reference,), components = json_schemas([resource.query], _REFERENCE)
     schema = components[reference["$ref"].rpartition("/")[2]]
     return [
         {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": field}

@@ -122,7 +122,7 @@ class Plans:
                 document, problem = _asked(wish, config_file)
             finally:
                 self._slots.release()
-        if not problem and _needed(document) & {one.hex() for one in encrypted}:
+        if not problem and _needed(document) & {archive_id.hex() for archive_id in encrypted}:
             problem = "the mail is encrypted, and no private key that opens it is here"
         number = "" if problem else secrets.token_urlsafe(12)
         if number:
@@ -162,8 +162,8 @@ def _check(wish: Wish) -> None:
         raise UsageError(f"select something, at most {_MOST_PATHS} folders or messages at once")
     if wish.kind == "undelete" and len(wish.paths) != 1:
         raise UsageError("what was deleted is looked for in one mailbox or folder")
-    if len({(one.partition, one.user) for one in wish.paths}) > 1 or any(
-        one.user is None for one in wish.paths
+    if len({(path.partition, path.user) for path in wish.paths}) > 1 or any(
+        logical_path.user is None for logical_path in wish.paths
     ):
         raise UsageError("one mailbox at a time")
     if any(ord(char) < 32 for word in wish.arguments for char in word):

@@ -75,7 +75,11 @@ def present(site: Site) -> Now:
     staging, operations, now = site.staging, site.operations, site.now()
     under_way = operations.in_states(("running", "stopping"))
     waiting = operations.in_states(("waiting", "interrupted"))
-    ended = [one for one in operations.newest(50) if one.ended is not None and one.state != "interrupted"]
+    ended = [
+        operation
+        for operation in operations.newest(50)
+        if operation.ended is not None and operation.state != "interrupted"
+    ]
     return Now(
         under_way=tuple(standing(staging, one) for one in under_way),
         waiting=tuple(standing(staging, one) for one in waiting),
@@ -121,24 +125,24 @@ def work_bars(progress: OperationProgress) -> tuple[Bar, ...]:
     """How far each work is that goes on."""
     return tuple(
         _bar(
-            f"{one.label} on {one.host}" if one.host else one.label,
-            one.messages,
-            one.size_bytes,
-            one.expected_messages,
-            one.expected_bytes,
+            f"{work.label} on {work.host}" if work.host else work.label,
+            work.messages,
+            work.size_bytes,
+            work.expected_messages,
+            work.expected_bytes,
         )
-        for one in progress.works
+        for work in progress.works
     )
 
 
 def host_bars(progress: OperationProgress) -> tuple[Bar, ...]:
     """How far the works that go on are, for each host; none where there is but one."""
-    hosts = sorted({one.host for one in progress.works})
+    hosts = sorted({work.host for work in progress.works})
     if len(hosts) < 2:
         return ()
     bars = []
     for host in hosts:
-        works = [one for one in progress.works if one.host == host]
+        works = [work_progress for work_progress in progress.works if work_progress.host == host]
         bars.append(
             _bar(
                 host or "this host",

@@ -45,7 +45,7 @@ def bars_of(history: Sequence[Entry], most: int) -> Bars:
     thousand."""
     drawn = history[-most:]
     step = _STEPS[len(drawn) <= _FEW]
-    top = max((max(one.came, one.went) for one in drawn), default=0)
+    top = max((max(entry.came, entry.went) for entry in drawn), default=0)
     bars = tuple(
         Bar(
             run=one.run,

@@ -106,7 +106,11 @@ def frames_gone(places: Iterable[MailboxPlace], lost: Iterable[int] = ()) -> tup
         first = mailbox_position(place.number, 0)
         if begin < first:
             gone.append(Stretch(begin, first - begin))
-        gone += [Stretch(first + number, 1) for number, one in enumerate(place.messages) if one == GONE]
+        gone += [
+            Stretch(first + number, 1)
+            for number, messages_place in enumerate(place.messages)
+            if messages_place == GONE
+        ]
         begin = mailbox_position(place.number + 1, 0) if place.frames else first + len(place.messages)
     return (*sorted(set(gone)), Stretch(begin, LAST - begin))
 
@@ -152,14 +156,14 @@ class ArchiveDirectory(Record, kw_only=True):
     @property
     def frames(self) -> int:
         """How many frames it names."""
-        places = sum(one.count for one in self.places)
+        places = sum(place.count for place in self.places)
         departed = sum(map(len, self.departed_frames))
         return places + len(self.blocks.file) + len(self.index_frames) + departed
 
     @property
     def references(self) -> tuple[ArchiveId, ...]:
         """The other archives that its mailboxes refer to, each once."""
-        return tuple(dict.fromkeys(one for mailbox in self.mailboxes for one in mailbox.archives))
+        return tuple(dict.fromkeys(archive for mailbox in self.mailboxes for archive in mailbox.archives))
 
     def block_end(self, number: int) -> int:
         """Where the data of a block ends: where the next block, a hole, or nothing begins."""

@@ -93,9 +93,9 @@ def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
     yield "referred", whole.referred, lambda one: 48 + 4 * len(one.partition + one.group + one.run)
 
 
-def _entry_bytes(one: MailboxEntry) -> int:
+def _entry_bytes(entry: MailboxEntry) -> int:
     """An archive that it refers to takes its id, once in a part, and an index."""
-    return 80 + 4 * len(one.user) + len(one.place) + 23 * len(one.archives) + 32 * len(one.rows)
+    return 80 + 4 * len(entry.user) + len(entry.place) + 23 * len(entry.archives) + 32 * len(entry.rows)
 
 
 def _part(whole: ArchiveDirectory, taken: dict[str, slice]) -> ArchiveDirectory:
@@ -111,8 +111,8 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
     row = {
         "header": header,
         "parts": list(before),
-        "places": [_place_row(one) for one in part.places],
-        "mailboxes": [_entry_row(one, archives) for one in part.mailboxes],
+        "places": [_place_row(place) for place in part.places],
+        "mailboxes": [_entry_row(mailbox, archives) for mailbox in part.mailboxes],
         "archives": list(archives),
         "referred": list(map(_referred_row, part.referred)),
         "blocks": len(part.blocks.data),
@@ -120,12 +120,12 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
         "block_file": columns.pack_deltas(part.blocks.file),
         "block_size": columns.pack("I", part.blocks.size),
         "holes": len(part.holes),
-        "hole_data": columns.pack_deltas([one.offset for one in part.holes]),
-        "hole_length": columns.pack("Q", [one.length for one in part.holes]),
+        "hole_data": columns.pack_deltas([hole.offset for hole in part.holes]),
+        "hole_length": columns.pack("Q", [stretch.length for stretch in part.holes]),
         "data_bytes": part.data_bytes,
         "index": list(part.index_frames),
         "departed": list(map(list, part.departed_frames)),
-        "unopened": [[one.path, one.reason, one.detail] for one in part.unopened],
+        "unopened": [[skip.path, skip.reason, skip.detail] for skip in part.unopened],
         "lost": list(map(list, part.lost.data)),
         "lost_frames": list(map(list, part.lost.frames)),
         **({"seal": list(astuple(part.seal))} if part.seal else {}),
@@ -133,34 +133,41 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
 
-def _entry_row(one: MailboxEntry, archives: dict[ArchiveId, int]) -> list[object]:
+def _entry_row(entry: MailboxEntry, archives: dict[ArchiveId, int]) -> list[object]:
     return [
-        one.user,
-        archives.setdefault(one.home.archive, len(archives)),
-        one.home.number,
-        one.folders,
-        one.listed,
-        one.stored,
-        one.size_bytes,
-        one.place,
-        [archives.setdefault(archive, len(archives)) for archive in one.archives],
-        [[archives.setdefault(archive, len(archives)), rows] for archive, rows in one.rows],
-        one.added,
-        one.vanished,
-        one.changed,
+        entry.user,
+        archives.setdefault(entry.home.archive, len(archives)),
+        entry.home.number,
+        entry.folders,
+        entry.listed,
+        entry.stored,
+        entry.size_bytes,
+        entry.place,
+        [archives.setdefault(archive, len(archives)) for archive in entry.archives],
+        [[archives.setdefault(archive, len(archives)), rows] for archive, rows in entry.rows],
+        entry.added,
+        entry.vanished,
+        entry.changed,
     ]
 
 
-def _referred_row(one: Referred) -> list[object]:
-    return [one.archive, one.run, one.shard, one.size_bytes, one.partition, one.group]
-
-
-def _place_row(one: MailboxPlace) -> list[object]:
-    frames, messages = itertools.chain(*one.frames), itertools.chain(*one.messages)
+def _referred_row(referred: Referred) -> list[object]:
     return [
-        one.number,
+        referred.archive,
+        referred.run,
+        referred.shard,
+        referred.size_bytes,
+        referred.partition,
+        referred.group,
+    ]
+
+
+def _place_row(place: MailboxPlace) -> list[object]:
+    frames, messages = itertools.chain(*place.frames), itertools.chain(*place.messages)
+    return [
+        place.number,
         list(frames),
-        [list(itertools.chain(*copies)) for copies in one.parts],
+        [list(itertools.chain(*copies)) for copies in place.parts],
         list(messages),
     ]
 
@@ -168,7 +175,10 @@ def _place_row(one: MailboxPlace) -> list[object]:
 def encode_unchanged(part: ArchiveDirectory) -> bytes:
     """The payload of an UNCHANGED frame: what the directory tells of these mailboxes, and nothing else."""
     archives: dict[ArchiveId, int] = {}
-    row = {"mailboxes": [_entry_row(one, archives) for one in part.mailboxes], "archives": list(archives)}
+    row = {
+        "mailboxes": [_entry_row(mailbox, archives) for mailbox in part.mailboxes],
+        "archives": list(archives),
+    }
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
 
@@ -250,7 +260,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
             raise DamagedError("the directory names more frames than there are", reason="metadata")
         if len(unopened) > MOST_UNOPENED or len(departed_frames) > MOST_UNOPENED:
             raise DamagedError("the directory names too many mailboxes as unopened", reason="metadata")
-    if not _ascending([one.number for one in places]):
+    if not _ascending([place.number for place in places]):
         raise DamagedError("the mailboxes are not in order", reason="metadata")
     if not _ascending(data) or not _ascending(file) or not _covered(data, holes, data_bytes):
         raise DamagedError("the table of blocks is not in order", reason="metadata")
@@ -294,7 +304,7 @@ def _covered(data: Sequence[int], holes: Sequence[Stretch], data_bytes: int) -> 
 
 def _mailbox_entries(row: dict[str, Any]) -> tuple[MailboxEntry, ...]:
     archives = [claims.archive_id(value) for value in row["archives"]]
-    return tuple(_mailbox_entry(one, archives) for one in row["mailboxes"])
+    return tuple(_mailbox_entry(mailbox, archives) for mailbox in row["mailboxes"])
 
 
 def _mailbox_entry(row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
@@ -385,7 +395,7 @@ def _holes(row: dict[str, Any]) -> tuple[Stretch, ...]:
 def _stretches(rows: Iterable[Any]) -> tuple[Stretch, ...]:
     """What is lost: not too many, each behind the one before."""
     found = tuple(Stretch(claims.number(offset), claims.number(length)) for offset, length in rows)
-    ends = [0, *(one.offset + one.length for one in found)]
+    ends = [0, *(stretch.offset + stretch.length for stretch in found)]
     if len(found) > MOST_LOST or ends[-1] > LAST:
         raise ValueError("too much is lost")
     if any(one.offset < end or not one.length for one, end in zip(found, ends, strict=False)):

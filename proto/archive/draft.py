@@ -148,12 +148,12 @@ def decode_draft(data: bytes, name: str, size_bytes: int) -> Draft:
     if header.sealed:
         raise DamagedError(f"{name}: a draft of an encrypted archive", reason="metadata")
     most_frames = size_bytes // frames.HEADER_BYTES
-    whole = directory.join((one.part for _, one in decoded), most_frames)
+    whole = directory.join((frame.part for _, frame in decoded), most_frames)
     count = decoded[-1][0].position
-    written = [MailboxPointer(header.archive, one.number) for one in whole.places]
+    written = [MailboxPointer(header.archive, place.number) for place in whole.places]
     if (
         not written
-        or [one.home for one in whole.mailboxes] != written
+        or [mailbox.home for mailbox in whole.mailboxes] != written
         or _end(whole) > size_bytes
         or not whole.frames < count <= most_frames
     ):
@@ -368,7 +368,7 @@ class _Found:
             MailboxPlace(
                 number=number,
                 frames=(place,),
-                parts=tuple((one,) for one in self._parts),
+                parts=tuple((part,) for part in self._parts),
                 messages=tuple(self._messages),
             )
         )

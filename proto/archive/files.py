@@ -78,7 +78,7 @@ class Joined:
     def __init__(self, files: Sequence[RandomAccess]) -> None:
         self.name = files[0].name
         self._files = files
-        self._ends = list(accumulate(one.size for one in files))
+        self._ends = list(accumulate(file.size for file in files))
         self.size = self._ends[-1]
 
     def read_at(self, offset: int, length: int) -> bytes:

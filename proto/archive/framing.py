@@ -103,7 +103,7 @@ class FrameWriter:
         """The slots that earlier attempts and generations have opened, and what is above all their counters.
         Those of other archives are not bound to this one."""
         found = slots.up_to(self._codec.key_slots, self._earlier_slots)
-        numbers = [one.number for one in found.wrapped] + [one.number for one in found.mailboxes]
+        numbers = [one.number for one in found.wrapped] + [mailbox.number for mailbox in found.mailboxes]
         for number in sorted(numbers):
             slot = self._codec.wrapped(number)
             if slot is not None and slot.archive == self._archive:

@@ -39,7 +39,7 @@ MOST_PARTS = 32
 PART_BYTES = 4 << 20
 """A FOLDERS frame is closed when it comes to this, decompressed: a mailbox with less needs none."""
 
-_KINDS = frozenset(one.value for one in DirectoryKind)
+_KINDS = frozenset(directory_kind.value for directory_kind in DirectoryKind)
 
 
 class FolderEntry(Record):
@@ -55,7 +55,7 @@ class FolderEntry(Record):
     @property
     def messages(self) -> int:
         """How many messages are stored."""
-        return sum(one.messages for one in self.frames)
+        return sum(frame.messages for frame in self.frames)
 
 
 class Mailbox(Record, kw_only=True):
@@ -141,8 +141,8 @@ def head_of(mailbox: Mailbox, parts: int) -> MailboxHead:
     """What the MAILBOX frame of a mailbox alone tells if so many FOLDERS frames come before it."""
     rows = Counter[ArchiveId]()
     for folder in mailbox.folders:
-        for one in folder.frames:
-            rows[one.archive] += one.messages
+        for frame in folder.frames:
+            rows[frame.archive] += frame.messages
     return MailboxHead(
         user=mailbox.user,
         place=mailbox.place,
@@ -166,7 +166,7 @@ _Part = dict[str, object]
 
 def encode(mailbox: Mailbox) -> list[bytes]:
     """The payloads of the FOLDERS frames, if there have to be some, and at last of the MAILBOX frame."""
-    archives = {one: number for number, one in enumerate(mailbox.archives)}
+    archives = {archive_id: number for number, archive_id in enumerate(mailbox.archives)}
     whole = _packed(_mailbox_row(mailbox, archives, 0, _all_lists(mailbox, archives)))
     if len(whole) <= PART_BYTES:
         return [whole]  # nearly always
@@ -223,9 +223,9 @@ def _lists() -> dict[str, list[object]]:
 
 
 def _records(mailbox: Mailbox) -> Iterator[tuple[str, FolderEntry | StoredFile | Skipped]]:
-    yield from (("folders", one) for one in mailbox.folders)
-    yield from (("files", one) for one in mailbox.files)
-    yield from (("skipped", one) for one in mailbox.skipped)
+    yield from (("folders", folder) for folder in mailbox.folders)
+    yield from (("files", file) for file in mailbox.files)
+    yield from (("skipped", skip) for skip in mailbox.skipped)
 
 
 def _row(
@@ -250,7 +250,7 @@ def entry_of(head: MailboxHead, home: MailboxPointer) -> MailboxEntry:
         stored=head.stored,
         size_bytes=head.size_bytes,
         place=head.place,
-        archives=tuple(one for one in head.archives if one != home.archive),
+        archives=tuple(archive for archive in head.archives if archive != home.archive),
         rows=tuple(rows.items()),
         added=head.added,
         vanished=head.vanished,
@@ -260,14 +260,19 @@ def entry_of(head: MailboxHead, home: MailboxPointer) -> MailboxEntry:
 
 def folder_bytes(entry: FolderEntry) -> int:
     """What a folder takes in the payload, at most."""
-    archives = {one: number for number, one in enumerate({one for f in entry.frames for one in f.archives})}
+    archives = {
+        archive_id: number
+        for number, archive_id in enumerate({archive for f in entry.frames for archive in f.archives})
+    }
     attributes = _AttributeTable()
     return len(_packed([_folder_row(entry, archives, attributes), list(archives), list(attributes.numbers)]))
 
 
 def file_bytes(file: StoredFile) -> int:
     """What a file takes in the payload, at most."""
-    archives = {one: number for number, one in enumerate({one.archive for one in file.pieces})}
+    archives = {
+        archive_id: number for number, archive_id in enumerate({piece.archive for piece in file.pieces})
+    }
     attributes = _AttributeTable()
     return len(_packed([_file_row(file, archives, attributes), list(archives), list(attributes.numbers)]))
 
@@ -329,9 +334,9 @@ class MailboxFrames:
             for row in self._rows:
                 for folder in row["folders"]:
                     yield claims.octets(folder["path"]), claims.name(folder["name"])
-                    for one in folder["directories"]:
-                        if one[0] == near:
-                            yield claims.octets(one[1]), ""
+                    for directory in folder["directories"]:
+                        if directory[0] == near:
+                            yield claims.octets(directory[1]), ""
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise _incomplete(error) from error
 
@@ -359,8 +364,8 @@ def _mailbox(rows: Sequence[dict[str, Any]], head: MailboxHead) -> Mailbox:
     try:
         for row in rows:
             attributes = [claims.attributes(value) for value in row["attributes"]]
-            folders += [_folder(one, archives, attributes) for one in row["folders"]]
-            files += [_file(one, archives, attributes) for one in row["files"]]
+            folders += [_folder(folder, archives, attributes) for folder in row["folders"]]
+            files += [_file(file, archives, attributes) for file in row["files"]]
             skipped += [Skipped(claims.text(a), claims.text(b), claims.text(c)) for a, b, c in row["skipped"]]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _incomplete(error) from error
@@ -405,15 +410,15 @@ def _folder_row(
         "header": folder.header,
         "directories": [
             [
-                one.kind.value,
-                one.path,
-                *_owner_row(one.owner),
-                clamped(one.mtime_ns),
-                attributes.number(one.attributes),
+                directory.kind.value,
+                directory.path,
+                *_owner_row(directory.owner),
+                clamped(directory.mtime_ns),
+                attributes.number(directory.attributes),
             ]
-            for one in folder.directories
+            for directory in folder.directories
         ],
-        "frames": [pointers.encode(one, archives) for one in entry.frames],
+        "frames": [pointers.encode(frame, archives) for frame in entry.frames],
         "mark": entry.mark,
     }
 
@@ -432,11 +437,15 @@ def _folder(row: dict[str, Any], archives: list[ArchiveId], attributes: Sequence
             uidnext=claims.number(row["uidnext"]),
             guid=claims.text(row["guid"]),
             highest_modseq=claims.number(row["modseq"]),
-            keywords=tuple(claims.text(one) for one in row["keywords"]),
+            keywords=tuple(claims.text(keyword) for keyword in row["keywords"]),
             header=claims.octets(row["header"]),
-            directories=tuple(_directory(one, attributes) for one in row["directories"] if _is_known(one[0])),
+            directories=tuple(
+                _directory(directory, attributes)
+                for directory in row["directories"]
+                if _is_known(directory[0])
+            ),
         ),
-        tuple(pointers.decode(one, archives) for one in row["frames"]),
+        tuple(pointers.decode(frame, archives) for frame in row["frames"]),
         claims.octets(row["mark"]),
     )
 
@@ -464,7 +473,10 @@ def _attributes(named: object, attributes: Sequence[Attributes]) -> Attributes:
 def _file_row(
     file: StoredFile, archives: Mapping[ArchiveId, int], attributes: _AttributeTable
 ) -> list[object]:
-    pieces = [[archives[one.archive], one.offset, one.length, one.recipe, one.joined] for one in file.pieces]
+    pieces = [
+        [archives[piece.archive], piece.offset, piece.length, piece.recipe, piece.joined]
+        for piece in file.pieces
+    ]
     owner = _owner_row(file.owner)
     contents = [clamped(file.mtime_ns), file.size, file.digest, pieces]
     return [file.path, file.home, file.target, *owner, *contents, attributes.number(file.attributes)]
@@ -482,7 +494,7 @@ def _file(row: list[Any], archives: list[ArchiveId], attributes: Sequence[Attrib
         claims.integer(mtime_ns),
         claims.number(size),
         digest,
-        tuple(_piece(one, archives) for one in pieces),
+        tuple(_piece(piece, archives) for piece in pieces),
         _attributes(named, attributes),
     )
 

@@ -95,32 +95,32 @@ class Names:
     @cached_property
     def suffix(self) -> Sequence[bytes]:
         """What the store had appended to the name of each."""
-        return self._of_each([one.suffix for one in self.marks])
+        return self._of_each([mark.suffix for mark in self.marks])
 
     @cached_property
     def place(self) -> Sequence[str]:
         """The sub-directory that each lay in."""
-        return self._of_each([one.place for one in self.marks])
+        return self._of_each([mark.place for mark in self.marks])
 
     @cached_property
     def flags(self) -> Sequence[str]:
         """The flags of each."""
-        return self._of_each([one.flags for one in self.marks])
+        return self._of_each([mark.flags for mark in self.marks])
 
     @cached_property
     def keywords(self) -> Sequence[tuple[str, ...]]:
         """The keywords of each."""
-        return self._of_each([one.keywords for one in self.marks])
+        return self._of_each([mark.keywords for mark in self.marks])
 
     @cached_property
     def owner(self) -> Sequence[Ownership]:
         """Whose each is."""
-        return self._of_each([one.owner for one in self.marks])
+        return self._of_each([mark.owner for mark in self.marks])
 
     @cached_property
     def attributes(self) -> Sequence[Attributes]:
         """The extended attributes of each."""
-        return self._of_each([one.attributes for one in self.marks])
+        return self._of_each([mark.attributes for mark in self.marks])
 
     def has(self, first: int, listed: Sequence[Listed]) -> bool:
         """Whether the messages from row ``first`` on are called just as these, in every detail, and are the
@@ -382,7 +382,7 @@ def _mark(value: object, keywords: Sequence[str], attributes: Sequence[Attribute
     place, suffix, mode, uid, gid = claims.rows(notes)
     return Mark(
         claims.text(flags),
-        tuple(keywords[claims.number(one)] for one in claims.rows(numbers)),
+        tuple(keywords[claims.number(row)] for row in claims.rows(numbers)),
         () if named is None else attributes[claims.number(named)],
         claims.text(place),
         claims.octets(suffix),

@@ -123,7 +123,7 @@ class MessageColumns:
         text_bytes = _text_bytes(message)
         if (
             len(message.pieces) > _MOST_ARCHIVES
-            and len({one.archive for one in message.pieces}) > _MOST_ARCHIVES
+            and len({piece.archive for piece in message.pieces}) > _MOST_ARCHIVES
         ):
             raise StoreError("a message lies in too many archives: beyond the archive format")
         uid = message.uid if 0 <= message.uid <= LARGEST_UID else 0
@@ -160,7 +160,9 @@ class MessageColumns:
         StoreError if it is beyond the format even so."""
         end = first + len(called)
         text_bytes = sum(map(_text_bytes, called))
-        named = set(zip([one.keywords for one in called], rows.names.attributes[first:end], strict=True))
+        named = set(
+            zip([listed.keywords for listed in called], rows.names.attributes[first:end], strict=True)
+        )
         text_bytes += sum(_named_bytes(*one) for one in named)
         if len(called) == 1 and not self._uid:
             return True
@@ -179,13 +181,13 @@ class MessageColumns:
         self._text_bytes += sum(map(_text_bytes, called))
         marks = self._marks
         names = rows.names
-        for one, owner, attributes in zip(
+        for listed, owner, attributes in zip(
             called, names.owner[first:end], names.attributes[first:end], strict=True
         ):
             whose = owner.mode, owner.uid, owner.gid
-            mark = (one.flags, one.keywords, attributes, one.place, one.suffix, *whose)
+            mark = (listed.flags, listed.keywords, attributes, listed.place, listed.suffix, *whose)
             if (number := marks.get(mark)) is None:
-                self._text_bytes += _named_bytes(one.keywords, attributes)
+                self._text_bytes += _named_bytes(listed.keywords, attributes)
                 number = marks[mark] = len(marks)
             self._mark.append(number)
         self._uid.extend([one.uid for one in called])
@@ -236,7 +238,7 @@ class MessageColumns:
     def take(self) -> bytes:
         """The encoded columns; empties the gatherer."""
         tables = _Tables()
-        marks = [tables.row(one) for one in self._marks]
+        marks = [tables.row(mark) for mark in self._marks]
         encoded = cast(
             bytes,
             msgpack.packb(
@@ -279,7 +281,7 @@ class _Tables:
         """A mark as it is encoded."""
         flags, names, values, *notes = mark
         keywords, attributes = self.keywords, self.attributes
-        numbers = [keywords.setdefault(one, len(keywords)) for one in names]
+        numbers = [keywords.setdefault(name, len(keywords)) for name in names]
         return [flags, numbers, attributes.setdefault(values, len(attributes)) if values else None, notes]
 
 

@@ -60,7 +60,7 @@ class MailboxPlace(Record, kw_only=True):
     def count(self) -> int:
         """How many frames there are."""
         # Behind each MESSAGES frame is a SEARCH frame.
-        return sum(1 for _ in self.metadata) + 2 * sum(one != GONE for one in self.messages)
+        return sum(1 for _ in self.metadata) + 2 * sum(message != GONE for message in self.messages)
 
 
 class BlockTable(Record, kw_only=True):

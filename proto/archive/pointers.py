@@ -53,7 +53,7 @@ class FramePointer(NamedTuple):
 def encode(pointer: FramePointer, archives: Mapping[ArchiveId, int]) -> list[object]:
     """A row for metadata that numbers its ``archives``."""
     mailbox, number = pointer.position >> 32, pointer.position & LOW
-    data = [archives[one] for one in pointer.data]
+    data = [archives[archive_id] for archive_id in pointer.data]
     where = (archives[pointer.archive], mailbox, number, pointer.first, pointer.messages)
     return [*where, pointer.size_bytes, pointer.low_uid, pointer.high_uid, data]
 

@@ -77,7 +77,7 @@ class ArchiveReader:
     def entry(self, user: str) -> MailboxEntry | None:
         """The directory's entry of a user's mailbox, or None."""
         if self._entries is None:
-            self._entries = {one.user: one for one in self.directory.mailboxes}
+            self._entries = {mailbox.user: mailbox for mailbox in self.directory.mailboxes}
         return self._entries.get(user)
 
     def referred(self, archive: ArchiveId) -> Referred:
@@ -98,7 +98,10 @@ class ArchiveReader:
         end = self.directory.data_bytes
         if self.cut:
             return (Stretch(end, LAST - end),)
-        lost = ((max(end, one.offset), one.offset + one.length) for one in self.directory.lost.data)
+        lost = (
+            (max(end, stretch.offset), stretch.offset + stretch.length)
+            for stretch in self.directory.lost.data
+        )
         return tuple(Stretch(begin, stop - begin) for begin, stop in lost if begin < stop)
 
     @property
@@ -151,7 +154,7 @@ class ArchiveReader:
     def place(self, number: int) -> MailboxPlace:
         """Where the frames of the mailbox with this number lie."""
         if self._places is None:
-            self._places = {one.number: one for one in self.directory.places}
+            self._places = {mailbox_place.number: mailbox_place for mailbox_place in self.directory.places}
         place = self._places.get(number)
         if place is None:
             raise DamagedError(f"{self.file.name}: mailbox {number} is not in it", reason="metadata")
@@ -188,9 +191,9 @@ class ArchiveReader:
         read: Callable[[FramePlace, FrameType, int], _Stored],
     ) -> _Stored:
         damage: DamagedError | None = None
-        for one in copies:
+        for copy in copies:
             try:
-                return read(one, kind, position)
+                return read(copy, kind, position)
             except DamagedError as error:
                 damage = damage or error
         raise damage or DamagedError(

@@ -274,12 +274,12 @@ class _Data:
             else:
                 return
         owner = self._owner(region) if self._fill is not None else None
-        for one in wanted:
-            self._leave_out(one.offset)
+        for stretch in wanted:
+            self._leave_out(stretch.offset)
             if self._fill is None or owner is None:
-                self._leave_out(one.offset + one.length)
+                self._leave_out(stretch.offset + stretch.length)
             else:
-                self._refill(one, self._fill, owner)
+                self._refill(stretch, self._fill, owner)
         if region.end < _BEYOND:
             self._leave_out(region.end)
 

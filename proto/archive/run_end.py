@@ -80,7 +80,7 @@ def read_run_end(file: RandomAccess, keys: Keyring = NO_KEYS) -> RunEnd:
 
 def archives_of(end: RunEnd) -> frozenset[ArchiveId]:
     """The archives that a run has sealed."""
-    return frozenset(one.archive for one in end.units if one.archive is not None)
+    return frozenset(unit.archive for unit in end.units if unit.archive is not None)
 
 
 def _payloads(file: RandomAccess, keys: Keyring) -> Iterator[bytes]:
@@ -142,13 +142,31 @@ def _packed(value: object) -> bytes:
 
 
 def _rows(end: RunEnd) -> Iterator[tuple[str, Sequence[Any]]]:
-    for one in end.units:
-        places = (one.partition, one.group, one.shard, one.state, one.archive, one.file, one.attempts)
-        yield "units", (*places, one.error, one.counts, one.seconds, one.cpu_seconds, one.ended)
+    for unit_end in end.units:
+        places = (
+            unit_end.partition,
+            unit_end.group,
+            unit_end.shard,
+            unit_end.state,
+            unit_end.archive,
+            unit_end.file,
+            unit_end.attempts,
+        )
+        yield (
+            "units",
+            (
+                *places,
+                unit_end.error,
+                unit_end.counts,
+                unit_end.seconds,
+                unit_end.cpu_seconds,
+                unit_end.ended,
+            ),
+        )
     yield from (("stores", row) for row in end.stores)
     yield from (("failed", row) for row in end.failed)
-    yield from (("left_out", (one.path, one.reason, one.detail)) for one in end.left_out)
-    yield from (("alarms", (one.path, one.reason, one.detail)) for one in end.alarms)
+    yield from (("left_out", (skip.path, skip.reason, skip.detail)) for skip in end.left_out)
+    yield from (("alarms", (alarm.path, alarm.reason, alarm.detail)) for alarm in end.alarms)
     yield from (("skipped", (unit, one.path, one.reason, one.detail)) for unit, one in end.skipped)
     for number, scope in enumerate(end.scopes):
         yield "scopes", (scope.partition, scope.group, scope.good)
@@ -188,11 +206,11 @@ def _end(row: dict[str, Any], lists: dict[str, list[Any]]) -> RunEnd:
         options=claims.text(row["options"]),
         narrowed=claims.boolean(row["narrowed"]),
         error=claims.text(row["error"]),
-        stores=tuple(_texts(one, 4) for one in lists["stores"]),
+        stores=tuple(_texts(store, 4) for store in lists["stores"]),
         units=tuple(map(_unit, lists["units"])),
         failed=tuple(_texts(one, 3) for one in lists["failed"]),
         left_out=tuple(Skipped(*_texts(one, 3)) for one in lists["left_out"]),
-        alarms=tuple(Skipped(*_texts(one, 3)) for one in lists["alarms"]),
+        alarms=tuple(Skipped(*_texts(alarm, 3)) for alarm in lists["alarms"]),
         skipped=tuple(
             (_below(unit, lists["units"]), Skipped(*_texts(one, 3))) for unit, *one in lists["skipped"]
         ),
@@ -219,8 +237,8 @@ def _unit(row: Sequence[Any]) -> UnitEnd:
 
 def _scopes(lists: dict[str, list[Any]]) -> tuple[ScopeEnd, ...]:
     scopes = [
-        ScopeEnd(**dict(zip(("partition", "group", "good"), _texts(one, 3), strict=True)))
-        for one in lists["scopes"]
+        ScopeEnd(**dict(zip(("partition", "group", "good"), _texts(scope, 3), strict=True)))
+        for scope in lists["scopes"]
     ]
     others: dict[int, list[Any]] = {}
     passed_over: dict[int, list[str]] = {}
@@ -229,8 +247,8 @@ def _scopes(lists: dict[str, list[Any]]) -> tuple[ScopeEnd, ...]:
     for number, user in lists["passed_over"]:
         passed_over.setdefault(_below(number, scopes), []).append(claims.name(user))
     return tuple(
-        replace(one, others=tuple(others.get(number, ())), passed_over=tuple(passed_over.get(number, ())))
-        for number, one in enumerate(scopes)
+        replace(end, others=tuple(others.get(number, ())), passed_over=tuple(passed_over.get(number, ())))
+        for number, end in enumerate(scopes)
     )
 
 

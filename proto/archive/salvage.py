@@ -158,7 +158,7 @@ class _Salvage:
             self._directory(found, directory.decode(found.payload))
 
     def _take_unchanged(self, entries: tuple[MailboxEntry, ...], own: ArchiveId) -> None:
-        self._unchanged.update((one.user, one) for one in entries if one.home.archive != own)
+        self._unchanged.update((entry.user, entry) for entry in entries if entry.home.archive != own)
 
     def _directory(self, found: FoundFrame, decoded: DirectoryFrame) -> None:
         """What only the directory tells: where the frames lie was seen."""
@@ -172,7 +172,7 @@ class _Salvage:
         self._lost = part.lost or self._lost
         if part.seal is not None:
             self._codec.limit(part.seal.used)
-        self._referred.update((one.archive, one) for one in part.referred)
+        self._referred.update((referred.archive, referred) for referred in part.referred)
         if decoded.header:
             self._has_end = True
             self._say_header(found, decoded.header)

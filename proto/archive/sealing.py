@@ -123,12 +123,12 @@ class SealedCodec(FrameCodec):
         salt = secrets.token_bytes(KEY_BYTES)
         wraps = tuple(
             Wrap(
-                one.id,
-                one.name,
-                one.kem,
-                wrap(one, content + structure.secret, wrap_info(self._archive, salt, one.id)),
+                recipient.id,
+                recipient.name,
+                recipient.kem,
+                wrap(recipient, content + structure.secret, wrap_info(self._archive, salt, recipient.id)),
             )
-            for one in self._sealing.recipients
+            for recipient in self._sealing.recipients
         )
         slot = self._add(
             Slot(
@@ -343,7 +343,7 @@ def _purpose(of_content: bool) -> bytes:
 
 def _after(found: dict[int, _Numbered], number: int) -> tuple[_Numbered, ...]:
     """Those with a greater number: what was added comes last, in this order."""
-    return tuple(takewhile(lambda one: one.number > number, reversed(found.values())))[::-1]
+    return tuple(takewhile(lambda slot: slot.number > number, reversed(found.values())))[::-1]
 
 
 def _aead(slot: Slot, key: bytes) -> Aead:

@@ -50,7 +50,7 @@ class Sidecar(Record, kw_only=True):
         is not, and another is, it is taken for forged: anybody can name a key that nobody has."""
         secret = keys.structures.get(self.slots[-1].structure) if self.slots else None
         if secret is None:
-            return False if any(one.structure in keys.structures for one in self.slots) else None
+            return False if any(slot.structure in keys.structures for slot in self.slots) else None
         return hmac.compare_digest(self.tag, _tag(secret, self.archive, self.frame))
 
 

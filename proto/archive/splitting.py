@@ -44,7 +44,7 @@ def archives_in(path: str) -> list[LocalFile]:
     if not parts:
         raise DamagedError(f"{path}: there is no frame of an archive in it", reason="no-header")
     with ExitStack() as stack:
-        files = [stack.enter_context(closing(LocalFile(path, one.start, one.size))) for one in parts]
+        files = [stack.enter_context(closing(LocalFile(path, part.start, part.size))) for part in parts]
         stack.pop_all()
     return files
 

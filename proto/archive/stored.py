@@ -47,20 +47,20 @@ class StoredMailbox:
 
     def frames(self, folder: FolderEntry) -> list[StoredRows]:
         """Where the messages of a folder are told of, in their order."""
-        return [StoredRows(self._frames, one) for one in folder.frames]
+        return [StoredRows(self._frames, frame) for frame in folder.frames]
 
     def messages(self, folder: FolderEntry, uid: int | None = None) -> Iterator[Message]:
         """The messages of a folder, a frame of them in memory at a time; or only those among which there may
         be the one with this UID. What is damaged is left out; DamagedError is raised after the last message
         then."""
         lost, damage = 0, None
-        for one in folder.frames:
-            if uid is not None and not one.may_have(uid):
+        for frame in folder.frames:
+            if uid is not None and not frame.may_have(uid):
                 continue
             try:
-                found = self._frames.rows(one).messages()
+                found = self._frames.rows(frame).messages()
             except DamagedError as error:
-                lost, damage = lost + one.messages, damage or error
+                lost, damage = lost + frame.messages, damage or error
                 continue
             yield from found
         if damage is not None:

@@ -52,7 +52,7 @@ class MailboxUnderWay(Mutable):
                 "the mailbox has too many other files for one archive", reason="too-many"
             )
         self.files.append(file)
-        self.archives.update((one.archive, None) for one in file.pieces)
+        self.archives.update((piece.archive, None) for piece in file.pieces)
 
     def _fits(self, more_bytes: int) -> bool:
         """Take so many bytes of what the frames of a mailbox can hold, if they are left."""
@@ -64,8 +64,8 @@ class MailboxUnderWay(Mutable):
 def fitting(skipped: tuple[Skipped, ...]) -> tuple[Skipped, ...]:
     """As many as a mailbox should tell of; the last one then tells how many more there are."""
     left = _MOST_SKIPPED_BYTES
-    for number, one in enumerate(skipped):
-        left -= 16 + 4 * (len(one.path) + len(one.reason) + len(one.detail))
+    for number, skip in enumerate(skipped):
+        left -= 16 + 4 * (len(skip.path) + len(skip.reason) + len(skip.detail))
         if left < 0 and number:
             more = replace(skipped[number - 1], detail=f"and {len(skipped) - number} more, not listed")
             return (*skipped[: number - 1], more)

@@ -130,7 +130,7 @@ class ArchiveWriter:
                 self._out.write_keys()
             self._departed_frames = self._write_departed()
         else:
-            self._departed_frames = [one[0] for one in draft.archive.directory.departed_frames]
+            self._departed_frames = [frame[0] for frame in draft.archive.directory.departed_frames]
             self._go_on(draft)
 
     def _go_on(self, draft: Unfinished) -> None:
@@ -338,7 +338,7 @@ class ArchiveWriter:
         if self._secrets is None:
             return file
         return replace(
-            file, pieces=tuple(one._replace(offset=self.settled(one.offset)) for one in file.pieces)
+            file, pieces=tuple(piece._replace(offset=self.settled(piece.offset)) for piece in file.pieces)
         )
 
     def refer_mailbox(self, entry: MailboxEntry) -> None:
@@ -376,7 +376,7 @@ class ArchiveWriter:
             except DamagedError:
                 readable = False
         self._message_frames.rewrite(source, place, wanted)
-        if stored or any(one != GONE for one in self._message_frames.places):
+        if stored or any(messages_place != GONE for messages_place in self._message_frames.places):
             self._end_mailbox(entry if stored else None, stored)
         return readable
 
@@ -407,7 +407,7 @@ class ArchiveWriter:
             unopened=tuple(unopened),
             holes=self.holes,
             lost=lost,
-            referred=tuple(self._without_own_scope(known(one)) for one in self._references),
+            referred=tuple(self._without_own_scope(known(reference)) for reference in self._references),
         )
         self._write_unchanged()
         *earlier, last = directory.parts(whole)
@@ -456,7 +456,9 @@ class ArchiveWriter:
         self._sink.checkpoint()
 
     def _refer_to(self, entry: MailboxEntry) -> None:
-        self._references.update((one, None) for one in entry.archives if one != self.header.archive)
+        self._references.update(
+            (archive, None) for archive in entry.archives if archive != self.header.archive
+        )
 
     def _point_to_gathered(self) -> None:
         """The folder that is being written has those messages that were gathered and that no folder has."""

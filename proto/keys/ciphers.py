@@ -22,7 +22,7 @@ def quickest_cipher() -> Cipher:
     except OSError:
         lines = []
     flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return Cipher.AES_256_GCM if any("aes" in one for one in flags) else Cipher.CHACHA20_POLY1305
+    return Cipher.AES_256_GCM if any("aes" in flag for flag in flags) else Cipher.CHACHA20_POLY1305
 
 
 def keyed_cipher(cipher: Cipher, key: bytes) -> Aead:

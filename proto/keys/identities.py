@@ -117,8 +117,8 @@ class Command:
     """A program that holds the private key, or reaches what does: a smart card, a vault. It gets the wrapped
     key as JSON on its standard input, and writes what was wrapped as base64; KEYS.md, "Commands"."""
 
-    def __init__(self, one: Recipient, arguments: tuple[str, ...], limit_seconds: float) -> None:
-        self._recipient = one
+    def __init__(self, recipient: Recipient, arguments: tuple[str, ...], limit_seconds: float) -> None:
+        self._recipient = recipient
         self._arguments = arguments
         self._limit_seconds = limit_seconds
 
@@ -170,7 +170,7 @@ class AnyOf:
     """Several identities as one."""
 
     def __init__(self, identities: Sequence[Identity]) -> None:
-        self._by_id = {id_: one for one in identities for id_ in one.recipients}
+        self._by_id = {id_: identity for identity in identities for id_ in identity.recipients}
         self._recipients = {id_: name for one in identities for id_, name in one.recipients.items()}
 
     @property
@@ -247,7 +247,9 @@ def _command(path: Path, document: Mapping[str, object]) -> Command:
     arguments, limit = document.get("command"), document.get("limit_seconds", _COMMAND_LIMIT_SECONDS)
     if document["mailhaul_command"] != 1:
         wrong = "its version is another than 1"
-    elif not (isinstance(arguments, list) and arguments and all(isinstance(one, str) for one in arguments)):
+    elif not (
+        isinstance(arguments, list) and arguments and all(isinstance(argument, str) for argument in arguments)
+    ):
         wrong = "command is no list of strings"
     elif not (type(limit) in (int, float) and 0 < float(str(limit)) <= _MOST_COMMAND_SECONDS):
         wrong = "limit_seconds is no number up to 3600"
@@ -256,10 +258,10 @@ def _command(path: Path, document: Mapping[str, object]) -> Command:
     if wrong:
         raise AccessError(f"{path}: is no identity with a command: {wrong}", path=str(path))
     try:
-        one = recipient_of_text(path.name.partition(".")[0], str(document.get("recipient")))
+        recipient = recipient_of_text(path.name.partition(".")[0], str(document.get("recipient")))
     except ValueError as error:
         raise AccessError(f"{path}: recipient: {error}", path=str(path)) from error
-    return Command(one, tuple(cast(list[str], arguments)), float(str(limit)))
+    return Command(recipient, tuple(cast(list[str], arguments)), float(str(limit)))
 
 
 def _private_key(path: Path, secret: Secret) -> PrivateKey:

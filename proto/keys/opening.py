@@ -40,7 +40,7 @@ def rewrap(slot: Slot, identity: Identity, recipients: Iterable[Recipient]) -> t
     from .wrapping import wrap
 
     there = {one.recipient for one in slot.wraps}
-    missing = [one for one in recipients if one.id not in there]
+    missing = [recipient for recipient in recipients if recipient.id not in there]
     if not missing:
         return ()
     secret = b"".join(open_slot(slot, identity))

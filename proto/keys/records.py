@@ -108,8 +108,8 @@ class KeySlots(Record):
     @property
     def last(self) -> int:
         """The greatest number of a slot; 0 if there are none."""
-        wrapped = max((one.number for one in self.wrapped), default=0)
-        return max(wrapped, *(one.number for one in self.mailboxes), 0)
+        wrapped = max((slot.number for slot in self.wrapped), default=0)
+        return max(wrapped, *(mailbox.number for mailbox in self.mailboxes), 0)
 
 
 class MailboxSecret(Record, kw_only=True):
@@ -157,7 +157,7 @@ class Keyring(Record):
 
     def only(self, secrets: Iterable[MailboxSecret]) -> Keyring:
         """The same with just these secrets of mailboxes: for a host that has to do with no others."""
-        return replace(self, secrets={one.id: one.secret for one in secrets}, erased=frozenset())
+        return replace(self, secrets={secret.id: secret.secret for secret in secrets}, erased=frozenset())
 
     def and_those(self, other: Keyring) -> Keyring:
         """The keys of both. What either knows to be destroyed is."""
@@ -205,10 +205,13 @@ class Sealing(Record, kw_only=True):
         """The same with the secrets of just these mailboxes."""
         if self.mailboxes is None:
             return replace(self, rewritable={})
-        found = {one: self.mailboxes[one] for one in mailboxes if one in self.mailboxes}
+        found = {mailbox: self.mailboxes[mailbox] for mailbox in mailboxes if mailbox in self.mailboxes}
         return replace(self, mailboxes=found, rewritable={})
 
     @property
     def secrets(self) -> dict[bytes, bytes]:
         """All secrets of mailboxes that are at hand, by id."""
-        return {**self.rewritable, **{one.id: one.secret for one in (self.mailboxes or {}).values()}}
+        return {
+            **self.rewritable,
+            **{mailbox.id: mailbox.secret for mailbox in (self.mailboxes or {}).values()},
+        }

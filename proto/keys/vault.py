@@ -35,7 +35,9 @@ class Vault(Record, kw_only=True):
     @property
     def keyring(self) -> Keyring:
         """What it opens."""
-        return Keyring(secrets={one.id: one.secret for one in self.all}, erased=frozenset(self.erased))
+        return Keyring(
+            secrets={secret.id: secret.secret for secret in self.all}, erased=frozenset(self.erased)
+        )
 
     @property
     def all(self) -> tuple[MailboxSecret, ...]:
@@ -44,7 +46,7 @@ class Vault(Record, kw_only=True):
 
     def with_secrets(self, mailboxes: Iterable[tuple[str, str]]) -> Vault:
         """The same, with a new secret for each of these mailboxes that has none; itself if none lacks one."""
-        new = [one for one in dict.fromkeys(mailboxes) if one not in self.secrets]
+        new = [mailbox for mailbox in dict.fromkeys(mailboxes) if mailbox not in self.secrets]
         if not new:
             return self
         made = {
@@ -60,7 +62,7 @@ class Vault(Record, kw_only=True):
 
     def without(self, mailbox: tuple[str, str], now: float) -> Vault:
         """The same when all secrets of a mailbox are destroyed; itself if it has none."""
-        gone = {one.id: int(now) for one in self.all if (one.partition, one.user) == mailbox}
+        gone = {secret.id: int(now) for secret in self.all if (secret.partition, secret.user) == mailbox}
         if not gone:
             return self
         return _vault(self.number + 1, self.all, {**self.erased, **gone})
@@ -84,8 +86,10 @@ class Vault(Record, kw_only=True):
 def _vault(number: int, found: Iterable[MailboxSecret], erased: Mapping[bytes, int]) -> Vault:
     """A vault with these secrets but for those that were destroyed; of each mailbox the last one is for what
     is written."""
-    kept = {one.id: one for one in found if one.id not in erased}
-    newest = {(one.partition, one.user): one for one in kept.values()}
+    kept = {secret.id: secret for secret in found if secret.id not in erased}
+    newest = {
+        (mailbox_secret.partition, mailbox_secret.user): mailbox_secret for mailbox_secret in kept.values()
+    }
     former = tuple(one for one in kept.values() if newest[one.partition, one.user] is not one)
     return Vault(number=number, secrets=newest, former=former, erased=erased)
 
@@ -98,7 +102,7 @@ def vault_name(area: str) -> str:
 
 def seal(vault: Vault, key: StructureKey, name: str) -> bytes:
     """A file with the vault, which is called ``name``, for who has the structure key."""
-    rows = [[one.id, one.partition, one.user, one.secret] for one in vault.all]
+    rows = [[secret.id, secret.partition, secret.user, secret.secret] for secret in vault.all]
     erased = list(map(list, vault.erased.items()))
     document = {"number": vault.number, "mailboxes": rows, "erased": erased}
     plain = cast(bytes, msgpack.packb(document, unicode_errors="surrogateescape"))

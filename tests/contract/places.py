@@ -96,7 +96,7 @@ def _directory(place: Path) -> Iterator[Adapter]:
         path.write_bytes(data)
 
     def remains() -> list[str]:
-        return [str(one) for one in (root / ".arriving").glob("*")]
+        return [str(path) for path in (root / ".arriving").glob("*")]
 
     yield Adapter(open=lambda: open_destination(settings), settings=settings, plant=plant, remains=remains)
 
@@ -121,7 +121,7 @@ def bucket_adapter(server: S3Server, place: Path) -> Adapter:
 
     def remains() -> list[str]:
         begun = client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
-        return [one["Key"] for one in begun] + [one.name for one in (place / "journal").glob("*.upload")]
+        return [one["Key"] for one in begun] + [path.name for path in (place / "journal").glob("*.upload")]
 
     return Adapter(
         open=lambda: open_destination(settings),
@@ -183,7 +183,7 @@ class _Generous:
 def _retried(place: Place) -> Place:
     """One whose every method fails at first, and whose next answer is lost."""
     methods = ("list", "stat", "open", "put", "commit", "lock", "remove", "request", "read")
-    faults = [fault for one in methods for fault in (Fault(one, 1), Fault(one, 2, "lost"))]
+    faults = [fault for method in methods for fault in (Fault(method, 1), Fault(method, 2, "lost"))]
     patience = Patience(clock=lambda: 0.0, sleep=lambda _seconds: None)
     return RetriedPlace(FaultyPlace(place, Faults(*faults)), patience)
 

@@ -61,7 +61,7 @@ def memory(_: Path) -> Kind:
                 Found(
                     content,
                     message.date_ns // 10**9,
-                    frozenset(_IMAP[one] for one in message.flags) | set(message.keywords),
+                    frozenset(_IMAP[flag] for flag in message.flags) | set(message.keywords),
                 )
                 for message, content in folder.messages.values()
             )
@@ -139,7 +139,7 @@ def mbox_messages(file: Path) -> Iterator[Found]:
 def _mbox_messages(opened: Any) -> Iterator[Found]:
     for key in opened.keys():  # noqa: SIM118 (it is no dictionary)
         told = opened.get_message(key)
-        flags = {_MBOX[one] for one in told.get_flags() if one in _MBOX}
+        flags = {_MBOX[flag] for flag in told.get_flags() if flag in _MBOX}
         keywords = (told["X-Keywords"] or "").split()
         date = calendar.timegm(time.strptime(" ".join(told.get_from().split()[1:])))
         head, content = _apart(opened.get_bytes(key))
@@ -171,8 +171,8 @@ def maildir_folders(home: Path) -> Iterator[tuple[str, list[Found]]]:
                     folder.get_bytes(key),
                     int(folder.get_message(key).get_date() // 1),
                     frozenset(
-                        letters[one] if one in letters else _IMAP[one]
-                        for one in folder.get_message(key).get_flags()
+                        letters[flag] if flag in letters else _IMAP[flag]
+                        for flag in folder.get_message(key).get_flags()
                     ),
                 )
                 for key in folder.keys()  # noqa: SIM118 (it is no dictionary)

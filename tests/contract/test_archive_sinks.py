@@ -163,7 +163,7 @@ def test_a_later_attempt_goes_on(adapter: Adapter) -> None:
     sink = adapter.open(2)
     draft = taken_up(sink)
     assert draft is not None
-    assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
+    assert [mailbox.user for mailbox in draft.archive.directory.mailboxes] == ["alice", "bob"]
     assert read_archive(draft.archive)[1] == [], "it can be read while writing goes on"
     write(sink, ARCHIVE[draft.size_bytes :])
     sink.seal()
@@ -224,7 +224,7 @@ def test_an_encrypted_archive_is_gone_on_with_by_who_has_its_key(
         sink = adapter.open(2, OF_A_HOST)
         draft = taken_up(sink)
         assert draft is not None
-        assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
+        assert [mailbox.user for mailbox in draft.archive.directory.mailboxes] == ["alice", "bob"]
         assert draft.size_bytes <= len(archive) - cut
         assert sink.written.read_at(0, 1000) == archive[:1000]
         write(sink, archive[draft.size_bytes :])

@@ -140,7 +140,7 @@ def test_other_files_and_links_come_back(adapter: Adapter) -> None:
         assert found == {
             b"subscriptions": b"Sent\n", b"scripts/a.sieve": b"keep;", b"active": b"-> scripts/a.sieve"
         }  # fmt: skip
-        (link,) = [one for one in mailbox.files() if one.target is not None]
+        (link,) = [listed_file for listed_file in mailbox.files() if listed_file.target is not None]
         assert mailbox.link_stat(link).mtime_ns == DATE_NS
         (script,) = [one for one in mailbox.files() if one.path == b"scripts/a.sieve"]
         adapter.remove_file(script.path)
@@ -169,7 +169,7 @@ def test_what_is_not_committed_is_not_there(adapter: Adapter) -> None:
         mailbox.add_file(file(b"subscriptions", b"a"), [b"a"])
     assert list(listed(adapter)) == [b"1"]
     with adapter.store.open_mailbox(USER) as reader:
-        assert [one.folder.name for one in reader.folders()] == ["INBOX"]
+        assert [folder.folder.name for folder in reader.folders()] == ["INBOX"]
         assert b"subscriptions" not in read_files(reader)
 
 
@@ -217,7 +217,7 @@ def test_an_unknown_keyword_is_told(adapter: Adapter) -> None:
         writer.add(message(b"2", b"y", suffix=b":2,Sq"), [b"y"])
         writer.finish()
         mailbox.commit()
-        assert [one.reason for one in mailbox.skipped()] == ["keyword"]
+        assert [skip.reason for skip in mailbox.skipped()] == ["keyword"]
     left = listed(adapter)[b"2"][0]
     assert (left.flags, left.keywords) == ("S", ())
 

@@ -81,7 +81,7 @@ def restore(
 
 
 def contents(kind: Kind, folder: str = "INBOX", user: str = USER) -> list[bytes]:
-    return [one.content for one in kind.read()[user, folder]]
+    return [found.content for found in kind.read()[user, folder]]
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 1 << 16])
@@ -97,7 +97,7 @@ def test_bytes_come_back(kind: Kind, piece_bytes: int) -> None:
 def test_a_message_without_a_line_end(kind: Kind) -> None:
     _, told = restore(kind, [(INBOX, [stored(b"1", b"Subject: x\n\nhi"), stored(b"2", b"hi\n")])])
     if kind.ends_lines:
-        assert [one.reason for one in told] == ["line-end"]
+        assert [skip.reason for skip in told] == ["line-end"]
         assert contents(kind) == [b"Subject: x\n\nhi\n", b"hi\n"]
         # It is known again all the same.
         assert restore(kind, [(INBOX, [stored(b"1", b"Subject: x\n\nhi")])])[0] == [False]

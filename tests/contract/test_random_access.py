@@ -151,9 +151,9 @@ def test_beyond_the_end_there_is_nothing(file: RandomAccess) -> None:
 
 
 def test_two_do_not_disturb_each_other(opened: Callable[[], RandomAccess]) -> None:
-    with closing(opened()) as one, closing(opened()) as other:
+    with closing(opened()) as access, closing(opened()) as other:
         for offset in range(0, SIZE - 200, 500_000):
-            assert one.read_at(offset, 100) == DATA[offset : offset + 100]
+            assert access.read_at(offset, 100) == DATA[offset : offset + 100]
             assert other.read_at(SIZE - 100 - offset, 100) == DATA[SIZE - 100 - offset :][:100]
 
 

@@ -49,7 +49,7 @@ def add_file(adapter: Adapter, path: bytes) -> None:
 def test_what_has_not_changed_is_not_listed(adapter: Adapter) -> None:
     fill(adapter)
     first = remember(adapter.store, USER)
-    assert [(one.unchanged, one.trusted, one.listed) for one in first.folders.values()] == [
+    assert [(folder.unchanged, folder.trusted, folder.listed) for folder in first.folders.values()] == [
         (False, False, 2)
     ] * 2
     assert first.files_mark
@@ -92,7 +92,9 @@ def test_a_change_shows_in_its_folder_alone(adapter: Adapter, change: Callable[[
     adapter.settle()
     second = remember(adapter.store, USER, first)
     with adapter.store.open_mailbox(USER) as mailbox:
-        fresh = {folder.path: [one.base for one, _ in messages] for folder, messages in read_mailbox(mailbox)}
+        fresh = {
+            folder.path: [listed.base for listed, _ in messages] for folder, messages in read_mailbox(mailbox)
+        }
     inbox, sent = second[INBOX.name], second[SENT.name]
     assert (inbox.unchanged, inbox.trusted, inbox.names) == (False, True, fresh[b""])
     assert inbox.mark not in (b"", first[INBOX.name].mark)
@@ -168,7 +170,7 @@ def test_a_folder_that_is_known_by_another_path_has_changed(adapter: Adapter) ->
     known = first[SENT.name]
     first.folders[b".Sent"] = replace(known, folder=replace(known.folder, path=b".Old", name="Old"))
     with adapter.store.open_mailbox(USER, first) as mailbox:
-        readers = [(one.unchanged, one.trusted, len(one)) for one in mailbox.folders()]
+        readers = [(folder.unchanged, folder.trusted, len(folder)) for folder in mailbox.folders()]
     assert readers == [(True, True, 2), (False, True, 2)]
 
 
@@ -197,7 +199,7 @@ def test_mail_that_was_moved_to_an_unchanged_folder_comes_with_another_look(adap
             if folder.folder.path == b".Sent":
                 adapter.move(b".Sent", b"3.host", b"")
             if len(told) == 3:
-                assert [one.base for one in folder.messages()] == [b"3.host"]
+                assert [listed.base for listed in folder.messages()] == [b"3.host"]
                 assert len(folder) == 1
     assert told == [(b"", True, True), (b".Sent", False, True), (b"", False, False)]
     assert known.folders[b""].asked <= 1
@@ -236,7 +238,7 @@ def test_folders_that_are_not_wanted_are_passed_over(adapter: Adapter) -> None:
     fill(adapter)
     everything = remember(adapter.store, USER)
     assert everything.passed_over == []
-    assert {one.path for one in everything.files} >= {b"subscriptions", b".Sent/notes"}
+    assert {listed_file.path for listed_file in everything.files} >= {b"subscriptions", b".Sent/notes"}
     some = remember(adapter.store, USER, wanted=lambda name: name == "INBOX")
     assert (list(some.folders), some.passed_over) == ([b""], ["Sent"])
     assert {one.path for one in everything.files} - {one.path for one in some.files} >= {b".Sent/notes"}

@@ -63,10 +63,10 @@ def tell_often(job: Job, progress: ProgressSink) -> int:
 def open_sockets(job: Job, progress: ProgressSink) -> set[str]:
     """Those of this process; the same connection has the same name in each process that has it."""
     links = set()
-    for one in Path("/proc/self/fd").iterdir():
+    for path in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # that of this very loop
-            links.add(os.readlink(one))
-    return {one for one in links if one.startswith("socket:")}
+            links.add(os.readlink(path))
+    return {link for link in links if link.startswith("socket:")}
 
 
 def tell_attempt(job: Job, progress: ProgressSink) -> tuple[str, int]:

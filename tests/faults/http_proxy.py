@@ -71,11 +71,11 @@ class HttpProxy:
 
     def check(self) -> None:
         """Every planned fault has happened."""
-        assert [one for one in self.faults if one.fired < one.times] == []
+        assert [fault for fault in self.faults if fault.fired < fault.times] == []
 
     def count(self, method: str, query: str = "") -> int:
         """How many such requests came."""
-        return sum(one.method == method and (not query or query in one.query) for one in self.seen)
+        return sum(seen.method == method and (not query or query in seen.query) for seen in self.seen)
 
     def fault_of(self, method: str, query: frozenset[str]) -> Fault | None:
         with self.lock:

@@ -158,7 +158,7 @@ class Sealed:
 
     def check_new(self) -> int:
         """Check every sealed archive that was not there before; returns how many messages they hold."""
-        new = [one for one in self.staging.rglob("*.mha") if one not in self._checked]
+        new = [path for path in self.staging.rglob("*.mha") if path not in self._checked]
         self._checked.update(new)
         return sum(map(check_archive, new))
 

@@ -77,7 +77,7 @@ class Attempts:
 
     def check(self) -> None:
         """The archive is whole, and what is restored from it is what the store holds."""
-        assert [one.name for one in self.archive.parent.iterdir()] == [self.archive.name]
+        assert [path.name for path in self.archive.parent.iterdir()] == [self.archive.name]
         assert check_archive(self.archive) == 600
         target = self.place / "restored"
         arguments = ["restore", "/", "-f", str(self.archive), "--to", f"maildir:{target}"]

@@ -80,7 +80,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def reasons(document: Any) -> set[str]:
-    return {one["reason"] for one in document["skipped"]}
+    return {skip["reason"] for skip in document["skipped"]}
 
 
 def test_strange_messages_are_kept_byte_for_byte(store: Store) -> None:
@@ -143,7 +143,7 @@ def test_what_is_no_file_is_told(store: Store) -> None:
         code, document, error = store.back_up()
     assert code == 3, error
     assert "not-regular" in reasons(document)
-    told = " ".join(one["path"] for one in document["skipped"])
+    told = " ".join(skip["path"] for skip in document["skipped"])
     assert all(name in told for name in ("30.fifo", "31.socket", "33.link", ".Out"))
     store.assert_restored("jane/Maildir/cur/33.link", "jane/Maildir/.Out")
     assert b"nobody's business" not in b"".join(path.read_bytes() for path in store.staging.rglob("*.mha"))
@@ -158,7 +158,7 @@ def test_unreadable_message_is_told(store: Store, require_tool: Callable[[str], 
     (store.box / "locked").mkdir(mode=0)
     code, document, error = store.back_up(prefix)
     assert code == 3, error
-    told = {(one["path"].rpartition("/")[2], one["reason"]) for one in document["skipped"]}
+    told = {(skip["path"].rpartition("/")[2], skip["reason"]) for skip in document["skipped"]}
     assert told == {(";NAME=3.M1P1.host", "permission"), ("locked", "permission")}
     assert document["messages"] == 4
     assert "permission" in error

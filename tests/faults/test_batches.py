@@ -98,7 +98,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_groups_go_through_a_staging_area_that_is_smaller_than_the_store(site: Site) -> None:
-    store_bytes = sum(one.stat().st_size for one in site.store.rglob("*") if one.is_file())
+    store_bytes = sum(path.stat().st_size for path in site.store.rglob("*") if path.is_file())
     assert store_bytes > 1.5 * AREA_BYTES
     for group in GROUPS:
         site.batch(group)

@@ -72,7 +72,7 @@ def test_killed_writer_leaves_whole_units(tmp_path: Path, rounds: int) -> None:
             assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert plain.execute("PRAGMA foreign_key_check").fetchall() == []
     with Catalog.open(tmp_path) as catalog:
-        assert {one.state for one in catalog.runs()[1:]} <= {"interrupted"}, "whose program was killed"
+        assert {record.state for record in catalog.runs()[1:]} <= {"interrupted"}, "whose program was killed"
 
 
 # Commits runs, then drops old ones as a purge does, until it is killed; prints each run that is committed.
@@ -117,10 +117,10 @@ def test_killed_purger_leaves_every_moment_whole(tmp_path: Path, rounds: int) ->
             moments = catalog.moments("primary", "user")
             assert moments[-1].run >= run_id(told[-1])
             for moment in moments:
-                assert {one.run for one in catalog.mailboxes_at(moment.run)} == {moment.run}
+                assert {mailbox.run for mailbox in catalog.mailboxes_at(moment.run)} == {moment.run}
                 assert len(list(catalog.mailboxes_at(moment.run))) == MAILBOXES
-            kept = {one.archive for one in catalog.archives()}
-            assert kept >= {one.archive for one in catalog.histories()}
+            kept = {record.archive for record in catalog.archives()}
+            assert kept >= {history.archive for history in catalog.histories()}
             assert len(catalog.history("primary", "user0")) == len(kept)
             for archive in catalog.archives():
                 assert len(archive.holes) == (2 if archive.generation else 0)

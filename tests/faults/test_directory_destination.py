@@ -113,10 +113,10 @@ def test_two_write_the_same_at_once(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", _PUT, root, AREA], stdin=subprocess.PIPE) for _ in range(3)
     ]
-    for one in writers:
-        assert one.stdin is not None
-        one.stdin.write(b"x")
-        one.stdin.close()
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"x")
+        writer.stdin.close()
     assert [one.wait(120) for one in writers] == [0, 0, 0]
     with closing(opened(root)) as place:
         found = {copy.name: copy.size_bytes for copy in place.list()}

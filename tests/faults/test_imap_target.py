@@ -149,7 +149,7 @@ def test_flags_keywords_and_dates(restore: Restorer, serve: Serve) -> None:
     (stored,) = server.folder("jane").messages
     assert set(stored.flags) == {"\\Flagged", "\\Answered", "\\Seen", "$MDNSent", "NonJunk"}
     assert stored.date == "13-Sep-2020 12:26:40 +0000"
-    assert [(one.path, one.reason) for one in skipped] == [("INBOX", "keyword")]
+    assert [(skip.path, skip.reason) for skip in skipped] == [("INBOX", "keyword")]
     assert "zwei Worte" in skipped[0].detail
 
 
@@ -197,7 +197,7 @@ def test_silent_for_good(restore: Restorer, serve: Serve) -> None:
     outcome, skipped, added = restore(server, folders=[INBOX, ARCHIVE])
     assert server.contents("jane") == []
     assert added - outcome.refused == 0
-    assert [(one.path, one.reason) for one in skipped] == [
+    assert [(skip.path, skip.reason) for skip in skipped] == [
         ("INBOX", "connection-lost"),
         ("Archive/2024", "connection-lost"),
     ]
@@ -224,7 +224,7 @@ def test_a_message_on_which_the_connection_is_lost(restore: Restorer, serve: Ser
     outcome, skipped, added = restore(server)
     assert server.contents("jane") == [one for one in SENT if one != SENT[4]]
     assert (outcome.refused, outcome.refused_bytes, added) == (1, len(MAIL[4]), 10)
-    ((path, reason, words),) = [(one.path, one.reason, one.detail) for one in skipped]
+    ((path, reason, words),) = [(skip.path, skip.reason, skip.detail) for skip in skipped]
     assert (path, reason) == ("INBOX/105", "connection-lost")
     assert "whenever it is sent" in words
 
@@ -235,7 +235,7 @@ def test_refused_messages_are_found_in_their_batch(restore: Restorer, serve: Ser
     server = serve(refuse=lambda one: words if one.content in bad else "")
     outcome, skipped, _ = restore(server)
     assert server.contents("jane") == [one for one in SENT if one not in bad]
-    assert [(one.path, one.reason, one.detail) for one in skipped] == [
+    assert [(skip.path, skip.reason, skip.detail) for skip in skipped] == [
         ("INBOX/103", "refused", words),
         ("INBOX/110", "refused", words),
     ]
@@ -251,7 +251,7 @@ def test_quota_stops_one_user(restore: Restorer, serve: Serve) -> None:
     outcome, skipped, added = restore(server, folders=folders, target=target)
     assert server.contents("jane") == SENT
     assert (added, outcome.refused) == (20, 10)
-    assert [(one.path, one.reason, one.detail) for one in skipped] == [
+    assert [(skip.path, skip.reason, skip.detail) for skip in skipped] == [
         ("Archive/2024", "quota", "[OVERQUOTA] no room"),
         ("Sent", "quota", "[OVERQUOTA] no room"),
     ]
@@ -265,7 +265,7 @@ def test_no_room_in_the_midst(restore: Restorer, serve: Serve) -> None:
     outcome, skipped, added = restore(server)
     assert server.contents("jane") == SENT[:6]
     assert added - outcome.refused == 6
-    assert [(one.path, one.reason) for one in skipped] == [("INBOX", "quota")]
+    assert [(skip.path, skip.reason) for skip in skipped] == [("INBOX", "quota")]
 
 
 def test_told_to_wait(restore: Restorer, serve: Serve) -> None:
@@ -286,7 +286,7 @@ def test_unavailable_for_good(restore: Restorer, serve: Serve) -> None:
     server = serve(appends=["NO [UNAVAILABLE] later"] * 50)
     outcome, skipped, added = restore(server, folders=[INBOX, ARCHIVE])
     assert added - outcome.refused == 0
-    assert [(one.path, one.reason) for one in skipped] == [("INBOX", "busy"), ("Archive/2024", "busy")]
+    assert [(skip.path, skip.reason) for skip in skipped] == [("INBOX", "busy"), ("Archive/2024", "busy")]
     assert len(server.batches) == 4
 
 
@@ -302,13 +302,13 @@ def test_folder_that_is_another_one_now(restore: Restorer, serve: Serve) -> None
     outcome, skipped, added = restore(server, folders=[INBOX, ARCHIVE], target=target)
     assert server.contents("jane") == []
     assert added - outcome.refused == 10, "the other folder goes on"
-    assert [(one.path, one.reason) for one in skipped] == [("INBOX", "uidvalidity")]
+    assert [(skip.path, skip.reason) for skip in skipped] == [("INBOX", "uidvalidity")]
 
 
 def test_folder_that_goes_away(restore: Restorer, serve: Serve) -> None:
     server = serve(appends=["NO [TRYCREATE] no such folder"])
     _, skipped, _ = restore(server)
-    assert [(one.path, one.reason) for one in skipped] == [("INBOX", "folder-gone")]
+    assert [(skip.path, skip.reason) for skip in skipped] == [("INBOX", "folder-gone")]
 
 
 def test_looked_at_beforehand(restore: Restorer, serve: Serve, tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_what_is_too_large_is_not_sent(restore: Restorer, serve: Serve, told: st
     server = serve(capabilities=f"{FULL} {told}")
     _, skipped, added = restore(server, [*MAIL[:9], b"Subject: s\n\nab\n", b"Subject: s\n\n" + b"0" * 200])
     assert added == left == len(server.contents("jane"))
-    assert [one.reason for one in skipped] == ["too-large"] * (11 - left)
+    assert [skip.reason for skip in skipped] == ["too-large"] * (11 - left)
 
 
 def test_keyword_that_the_server_does_not_take(restore: Restorer, serve: Serve) -> None:
@@ -357,8 +357,8 @@ def test_keyword_that_the_server_does_not_take(restore: Restorer, serve: Serve) 
     ]
     outcome, skipped, _ = restore(server, mail)
     assert server.contents("jane") == SENT
-    assert [one.flags for one in server.folder("jane").messages] == [()] * 2 + [("good",)] * 8
-    ((path, reason, words),) = [(one.path, one.reason, one.detail) for one in skipped]
+    assert [stored.flags for stored in server.folder("jane").messages] == [()] * 2 + [("good",)] * 8
+    ((path, reason, words),) = [(skip.path, skip.reason, skip.detail) for skip in skipped]
     assert (path, reason, outcome.refused) == ("INBOX", "keyword", 0)
     assert words == "8 of its messages came back without odd: [LIMIT] too many keywords"
 
@@ -370,7 +370,10 @@ def test_what_the_server_alters_is_told(restore: Restorer, serve: Serve) -> None
         alter=lambda one: one.replace(b"\xe9", b"X").replace(b"\r\r\n", b"\r\n").replace(b"y 7", b"y 77")
     )
     _, skipped, _ = restore(server, [*MAIL, odd])
-    assert [(one.path, one.reason) for one in skipped] == [("INBOX/107", "altered"), ("INBOX/111", "altered")]
+    assert [(skip.path, skip.reason) for skip in skipped] == [
+        ("INBOX/107", "altered"),
+        ("INBOX/111", "altered"),
+    ]
     assert restore(server, [odd])[2] == 0, "it is known again"
     assert restore(server, [b"Subject: cafe\n\nx\n"])[2] == 1
 
@@ -413,7 +416,7 @@ def test_names_of_folders(restore: Restorer, serve: Serve) -> None:
         *("INBOX.end ", "INBOX.bad_line"),
     }
     assert server.subscribed["jane"] == {"INBOX", "INBOX.Archive.a_b~2", "INBOX.Entw&APw-rfe"}
-    assert [(one.path, one.reason) for one in skipped] == [
+    assert [(skip.path, skip.reason) for skip in skipped] == [
         ("Files", "refused"),
         ("Archive/a.b", "renamed"),
         ("bad%0Aline", "renamed"),
@@ -436,7 +439,7 @@ def test_access_lists(restore: Restorer, serve: Serve) -> None:
     listed = file(b".Archive.2024/dovecot-acl", content)
     _, skipped, _ = restore(server, MAIL[:1], [ARCHIVE], [(listed, content)])
     assert folder.grants == {"bob": "lr", "jim jones": "lr"}
-    assert [(one.path, one.reason, one.detail) for one in skipped] == [
+    assert [(skip.path, skip.reason, skip.detail) for skip in skipped] == [
         ("Archive/2024", "acl", "nobody did not get the rights 'l': [CANNOT] who is that?"),
         ("Archive/2024", "acl", "IMAP can't say this right: 'group=staff lr'"),
     ]

@@ -56,7 +56,7 @@ class Restorer:
             except FolderStoppedError as error:
                 told.append(("INBOX", error.reason))
             mailbox.commit()
-            told += [(one.path, one.reason) for one in mailbox.skipped()]
+            told += [(skip.path, skip.reason) for skip in mailbox.skipped()]
         target.finish()
         return added, told
 
@@ -177,7 +177,7 @@ def test_each_user_has_a_record(restore: Restorer, server: ScriptedLmtp) -> None
     for user in users:
         assert restore(server, MAIL[:1], user)[0] == 1
     assert len(list(restore.place.iterdir())) == len(users)
-    assert {one.name for one in restore.place.parent.iterdir()} == {"delivered"}
+    assert {path.name for path in restore.place.parent.iterdir()} == {"delivered"}
 
 
 @pytest.mark.parametrize(

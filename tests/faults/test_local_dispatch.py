@@ -65,7 +65,7 @@ def run(jobs: Sequence[Any], workers: int = 2, **options: Any) -> list[Outcome[A
 def test_tasks_begin_in_order_and_all_are_answered(job: Callable[..., Any]) -> None:
     jobs = [job("square", number) for number in range(12)]
     outcomes = run(jobs, workers=1)
-    assert [one.task for one in outcomes] == jobs
+    assert [outcome.task for outcome in outcomes] == jobs
     assert [one.report for one in outcomes] == [number**2 for number in range(12)]
     assert {one.attempts for one in outcomes} == {1}
     assert run([]) == []
@@ -73,7 +73,7 @@ def test_tasks_begin_in_order_and_all_are_answered(job: Callable[..., Any]) -> N
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_workers_are_other_processes_and_never_too_many(job: Callable[..., Any], workers: int) -> None:
-    pids = {one.report for one in run([job("tell_pid"), job("tell_pid")], workers)}
+    pids = {outcome.report for outcome in run([job("tell_pid"), job("tell_pid")], workers)}
     assert len(pids) <= max(1, min(workers, 2))
     assert (os.getpid() in pids) == (workers == 0)
 
@@ -82,7 +82,7 @@ def test_connections_of_the_program_are_not_those_of_its_workers(job: Callable[.
     """A destination is asked by the program itself before its workers are made: they must not share that."""
     ours = socket.socketpair()
     with ours[0], ours[1]:
-        names = {os.readlink(f"/proc/self/fd/{one.fileno()}") for one in ours}
+        names = {os.readlink(f"/proc/self/fd/{our.fileno()}") for our in ours}
         (here,) = run([job("open_sockets")], workers=0)
         assert here.report is not None
         assert names <= here.report, "it would be seen"
@@ -119,7 +119,7 @@ def test_what_cannot_cross_becomes_an_error_that_says_so(job: Callable[..., Any]
         "return_unreadable": "ValueError: invalid literal for int() with base 10: 'no number'",
     }
     outcomes = run([*map(job, kinds), job("square", 2)])
-    told = {one.task.what: one.failure().message for one in outcomes if one.error}
+    told = {outcome.task.what: outcome.failure().message for outcome in outcomes if outcome.error}
     assert {what: text.rpartition("dispatch_tasks.")[2] for what, text in told.items()} == kinds
     assert [one.report for one in outcomes if not one.error] == [4]
 
@@ -131,7 +131,7 @@ def test_a_task_that_cannot_be_sent_fails_alone(tasks: ModuleType, job: Callable
 
 
 def test_large_reports_pass(job: Callable[..., Any]) -> None:
-    reports = [one.report for one in run([job("return_much")] * 3)]
+    reports = [outcome.report for outcome in run([job("return_much")] * 3)]
     assert [len(report or b"") for report in reports] == [50_000_000] * 3
 
 
@@ -142,7 +142,7 @@ def test_a_task_that_ends_its_worker_fails_alone(job: Callable[..., Any], what: 
     outcomes = run(
         [job("square", 1), job(what, 2), job("die_once", 3), *(job("square", n) for n in range(4, 8))]
     )
-    (lost,) = (one for one in outcomes if one.error)
+    (lost,) = (outcome for outcome in outcomes if outcome.error)
     assert isinstance(lost.error, WorkerLostError)
     assert (lost.task.what, lost.attempts) == (what, 3)
     assert lost.error.message.endswith(how)
@@ -177,7 +177,7 @@ def test_workers_killed_at_random(job: Callable[..., Any], rounds: int, tmp_path
     finally:
         done.set()
         killer.join()
-    assert sorted(one.task.number for one in outcomes) == list(range(rounds))
+    assert sorted(outcome.task.number for outcome in outcomes) == list(range(rounds))
     assert all(one.report == one.task.number**2 for one in outcomes)
     assert rounds < 20 or sum(one.attempts for one in outcomes) > rounds
 
@@ -220,7 +220,7 @@ def test_a_slow_start_delays_nothing_else(tmp_path: Path, monkeypatch: pytest.Mo
     outcomes = run_fragile(
         tmp_path, monkeypatch, "multiprocessing.current_process().name == 'worker-1' and time.sleep(20)"
     )
-    assert sorted(str(one.report) for one in outcomes) == ["a", "b", "c"]
+    assert sorted(str(outcome.report) for outcome in outcomes) == ["a", "b", "c"]
     assert time.monotonic() - begun < 15
 
 
@@ -236,7 +236,7 @@ def test_workers_that_never_come_up_fail_the_tasks(
 ) -> None:
     monkeypatch.setattr(pool, "START_SECONDS", 0.4 if "sleep" in text else 60)
     outcomes = run_fragile(tmp_path, monkeypatch, text)
-    assert [one.task for one in outcomes] == ["a", "b", "c"]
+    assert [outcome.task for outcome in outcomes] == ["a", "b", "c"]
     assert all(one.attempts == 0 and one.failure().message.endswith(reason) for one in outcomes)
 
 
@@ -247,8 +247,8 @@ def test_processes_that_cannot_be_started_fail_the_tasks(
         raise BlockingIOError("Resource temporarily unavailable")
 
     monkeypatch.setattr(ForkServerProcess, "start", refuse)
-    (one,) = run([job("square", 2)])
-    assert "can't be started: Resource temporarily unavailable" in one.failure().message
+    (outcome,) = run([job("square", 2)])
+    assert "can't be started: Resource temporarily unavailable" in outcome.failure().message
 
 
 def test_workers_do_without_what_they_are_forked_from(
@@ -259,18 +259,25 @@ def test_workers_do_without_what_they_are_forked_from(
 
     monkeypatch.setattr(forkserver, "ensure_running", refuse)
     outcomes = run([job("square", number) for number in range(3)])
-    assert sorted(one.report or 0 for one in outcomes) == [0, 1, 4]
+    assert sorted(outcome.report or 0 for outcome in outcomes) == [0, 1, 4]
 
 
 def test_what_workers_are_forked_from_is_killed(tasks: ModuleType, job: Callable[..., Any]) -> None:
     jobs = [*(job("square", number, 0.2) for number in range(4)), job("die_once", 4), job("square", 5)]
     outcomes: list[Outcome[Any, Any]] = []
-    for one in local.run_tasks(tasks.run, jobs, workers=2, on_progress=ignore, pace=AT_ONCE):
+    for task in local.run_tasks(tasks.run, jobs, workers=2, on_progress=ignore, pace=AT_ONCE):
         if not outcomes:
             server = getattr(forkserver, "_forkserver")  # noqa: B009
             os.kill(server._forkserver_pid, signal.SIGKILL)
-        outcomes.append(one)
-    assert sorted(one.task.number for one in outcomes if one.report is not None) == [0, 1, 2, 3, 4, 5]
+        outcomes.append(task)
+    assert sorted(outcome.task.number for outcome in outcomes if outcome.report is not None) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_what_workers_are_forked_from_dies_while_one_is_started(job: Callable[..., Any]) -> None:
@@ -280,13 +287,13 @@ def test_what_workers_are_forked_from_dies_while_one_is_started(job: Callable[..
     for number in range(20):
         forkserver.ensure_running()
         os.kill(server._forkserver_pid, signal.SIGKILL)
-        (one,) = run([job("square", number)], workers=1)
-        assert one.report == number**2, one
+        (outcome,) = run([job("square", number)], workers=1)
+        assert outcome.report == number**2, outcome
 
 
 def test_a_worker_imports_neither_the_command_line_nor_the_engine(job: Callable[..., Any]) -> None:
-    (one,) = run([job("tell_modules")], workers=1)
-    assert one.report is not None
+    (outcome,) = run([job("tell_modules")], workers=1)
+    assert outcome.report is not None
     unwanted = (
         "click",
         "rich",
@@ -295,18 +302,22 @@ def test_a_worker_imports_neither_the_command_line_nor_the_engine(job: Callable[
         "mailhaul.coordinator.cli",
         "mailhaul.coordinator.dispatch.local",
     )
-    assert not [name for name in one.report if name.startswith(unwanted)]
+    assert not [name for name in outcome.report if name.startswith(unwanted)]
 
 
 def test_ctrl_c_while_a_worker_starts_is_not_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
     outcomes = run_fragile(tmp_path, monkeypatch, text)
-    assert sorted((one.report, one.attempts) for one in outcomes) == [("a", 1), ("b", 1), ("c", 1)]
+    assert sorted((outcome.report, outcome.attempts) for outcome in outcomes) == [
+        ("a", 1),
+        ("b", 1),
+        ("c", 1),
+    ]
 
 
 def test_ctrl_c_is_not_for_workers(job: Callable[..., Any]) -> None:
-    (one,) = run([job("tell_interrupt")], workers=1)
-    assert one.report == (True, False)
+    (outcome,) = run([job("tell_interrupt")], workers=1)
+    assert outcome.report == (True, False)
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
@@ -316,8 +327,8 @@ def test_ctrl_c_is_not_for_workers(job: Callable[..., Any]) -> None:
 def test_progress_comes_now_and_then(tasks: ModuleType, job: Callable[..., Any]) -> None:
     seen: list[Progress] = []
     jobs = [job("report_often", 7, 1.0)]
-    (one,) = local.run_tasks(tasks.run, jobs, workers=1, on_progress=seen.append)
-    assert (one.report or 0) > 1000
+    (outcome,) = local.run_tasks(tasks.run, jobs, workers=1, on_progress=seen.append)
+    assert (outcome.report or 0) > 1000
     assert 2 <= len(seen) <= 6
     assert {progress.unit for progress in seen} == {"7"}
     assert [progress.messages for progress in seen] == sorted(progress.messages for progress in seen)
@@ -349,8 +360,8 @@ def test_work_goes_on_when_note_was_taken_of_what_is_done(
         noted.extend(progress.done)
         ahead.append(int(begun) - len(noted))
 
-    (one,) = local.run_tasks(tasks.run, [job("tell_done", 200)], workers=1, on_progress=note)
-    assert one.report == 200
+    (outcome,) = local.run_tasks(tasks.run, [job("tell_done", 200)], workers=1, on_progress=note)
+    assert outcome.report == 200
     assert noted == [f"{count} is done" for count in range(200)]
     assert set(ahead) == {0}
 
@@ -394,8 +405,8 @@ def test_a_worker_that_does_not_listen_is_killed_after_a_grace(
 ) -> None:
     monkeypatch.setattr(pool, "GRACE_SECONDS", 0.5)
     outcomes = local.run_tasks(tasks.run, [job("hold_gil"), job("square", 3)], workers=2, on_progress=ignore)
-    for one in outcomes:
-        assert one.report == 9
+    for outcome in outcomes:
+        assert outcome.report == 9
         assert wait_until(lambda: len(pids_in(tmp_path)) == 2, 10)
         break
     del outcomes
@@ -478,9 +489,9 @@ def test_nothing_is_imported_from_the_current_directory(tasks: ModuleType, tmp_p
 
 
 def test_retryable_error_keeps_its_class_to_the_end(job: Callable[..., Any]) -> None:
-    (one,) = run([job("fail_once")], attempts=1)
-    assert isinstance(one.error, StagingError)
-    assert (one.error.facts, one.attempts) == ({"free_bytes": 0}, 1)
+    (outcome,) = run([job("fail_once")], attempts=1)
+    assert isinstance(outcome.error, StagingError)
+    assert (outcome.error.facts, outcome.attempts) == ({"free_bytes": 0}, 1)
 
 
 def at_first_here(seconds: float, told: list[str]) -> local.AtFirstHere:
@@ -491,8 +502,8 @@ def test_little_is_done_by_this_process(job: Callable[..., Any], tmp_path: Path)
     told: list[str] = []
     jobs = [job("square", number) for number in range(5)]
     outcomes = run(jobs, workers=3, at_first_here=at_first_here(60, told))
-    assert [one.report for one in outcomes] == [number**2 for number in range(5)]
-    assert {one.name.split(".")[1] for one in tmp_path.iterdir()} == {str(os.getpid())}
+    assert [outcome.report for outcome in outcomes] == [number**2 for number in range(5)]
+    assert {path.name.split(".")[1] for path in tmp_path.iterdir()} == {str(os.getpid())}
     assert told == []
 
 
@@ -500,22 +511,22 @@ def test_processes_help_with_what_takes_longer(job: Callable[..., Any], tmp_path
     told: list[str] = []
     jobs = [job("tell_often", 0, 6.0), *(job("square", number) for number in range(1, 7))]
     outcomes = run(jobs, workers=3, at_first_here=at_first_here(0.2, told))
-    assert sorted(one.report or 0 for one in outcomes if one.task.number) == [1, 4, 9, 16, 25, 36]
+    assert sorted(outcome.report or 0 for outcome in outcomes if outcome.task.number) == [1, 4, 9, 16, 25, 36]
     assert outcomes[-1].report == os.getpid(), "what was begun here goes on beside them"
     assert told == ["prepared"]
-    own = [one for one in tmp_path.iterdir() if one.name.endswith(f".{os.getpid()}")]
+    own = [path for path in tmp_path.iterdir() if path.name.endswith(f".{os.getpid()}")]
     assert len(own) == 1
 
 
 def test_nothing_is_started_where_nothing_waits(job: Callable[..., Any]) -> None:
     told: list[str] = []
-    (one,) = run([job("tell_often", 1, 0.6)], at_first_here=at_first_here(0.1, told))
-    assert (one.report, told) == (os.getpid(), [])
+    (outcome,) = run([job("tell_often", 1, 0.6)], at_first_here=at_first_here(0.1, told))
+    assert (outcome.report, told) == (os.getpid(), [])
 
 
 def test_errors_here_are_tried_again_and_fail_alone(job: Callable[..., Any]) -> None:
     jobs = [job("fail_once", 1), job("crash", 2), job("square", 3)]
-    outcomes = {one.task.number: one for one in run(jobs, at_first_here=at_first_here(60, []))}
+    outcomes = {outcome.task.number: outcome for outcome in run(jobs, at_first_here=at_first_here(60, []))}
     assert (outcomes[1].report, outcomes[1].attempts) == (1, 2)
     assert outcomes[2].error is not None
     assert outcomes[3].report == 9
@@ -532,7 +543,7 @@ def test_what_is_done_here_ends_with_the_consumer(
     ) as outcomes:
         assert next(outcomes).report == 1
         assert wait_until(lambda: any(tmp_path.glob("2.*")), 10)
-    assert not [one for one in threading.enumerate() if one.name == "worker"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "worker"]
 
 
 def test_outside_of_the_window_no_time_is_counted(job: Callable[..., Any]) -> None:

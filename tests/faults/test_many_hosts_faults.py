@@ -111,7 +111,11 @@ class Scene:
         """Whether the archives that are being written lack no more than the mailbox that is being read."""
         for file in self.here.staging.rglob("*.partial"):
             name, group = file.relative_to(self.here.staging).parts[:2]
-            begun = [one for one in self.opened[name].mailboxes if re.fullmatch(self.groups[group], one)]
+            begun = [
+                mailbox
+                for mailbox in self.opened[name].mailboxes
+                if re.fullmatch(self.groups[group], mailbox)
+            ]
             try:
                 with closing(LocalFile(str(file))) as partial:
                     draft = read_draft(partial)
@@ -308,7 +312,7 @@ def test_a_host_is_lost_while_it_keeps_how_mailboxes_are(
         cluster.kill_raylet("store02")
         done = restore.ended(status=3)
         assert (done["undoable"], done["restored"]) == (True, 1)
-        assert {one["path"] for one in done["skipped"]} == {"/two/user/anna@example.org"}
+        assert {skip["path"] for skip in done["skipped"]} == {"/two/user/anna@example.org"}
         (directory,) = here.staging.glob(".mailhaul/restores/*")
         assert sorted(path.suffix == ".unkept" for path in directory.glob("before.*")) == [False, True]
         cluster.start()
@@ -375,7 +379,9 @@ def test_link_is_cut_for_long(network: Network, cluster: RayCluster, scene: Scen
     moves = share(scene.stores, "two", "store01", "store02")
     scene.arrange([waits, moves], Settings(bytes_per_second=BYTES_PER_SECOND, host_patience="10m"))
     backup = Backup(scene.here, scene.config)
-    scene.wait(backup, lambda: all(len(one.mailboxes) >= 4 for one in scene.opened.values()), "the middle")
+    scene.wait(
+        backup, lambda: all(len(messages.mailboxes) >= 4 for messages in scene.opened.values()), "the middle"
+    )
     assert {stream["host"] for stream in scene.here.streams()} == {"store01"}
     (epoch,) = epochs(scene, "two")
     workers = workers_of(store01)
@@ -423,7 +429,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_staging_area_is_full_for_a_while(small_disk: Path, scene: Scene) -> None:
     backup = Backup(scene.here, scene.config)
-    scene.wait(backup, lambda: any(one["waiting"] for one in scene.here.streams()), "the full disk")
+    scene.wait(backup, lambda: any(stream["waiting"] for stream in scene.here.streams()), "the full disk")
     scene.sealed_before = scene.here.sealed()
     time.sleep(3)
     assert "full" in next(one["waiting"] for one in scene.here.streams() if one["waiting"])

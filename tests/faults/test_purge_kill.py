@@ -177,7 +177,7 @@ def test_a_purge_that_was_killed_leaves_nothing_at_destinations_in_the_end(
             swept.sweep()
         there = files_at(swept.destinations[0])  # type: ignore[arg-type]
         for record in swept.records():
-            assert any(one.place == "staging" or one.name in there for one in record.copies)
+            assert any(copy.place == "staging" or copy.name in there for copy in record.copies)
         assert differing_files(finished(swept), after) == [], f"killed at step {step}"
         for run in list(made.moments)[-KEEP:]:
             assert swept.chain.read(run) == made.moments[run]

@@ -618,8 +618,10 @@ class TestHostileClient:
             for number in range(200):
                 intruder.send(Read(number, grant, name, 0, 1 << 20))
             answers = [intruder.heard() for _ in range(200)]
-        assert all(isinstance(one, Refused) and one.code in ("not-found", "staging") for one in answers)
-        assert {one.number for one in answers if isinstance(one, Refused)} == set(range(200))
+        assert all(
+            isinstance(answer, Refused) and answer.code in ("not-found", "staging") for answer in answers
+        )
+        assert {refused.number for refused in answers if isinstance(refused, Refused)} == set(range(200))
 
     def test_files_that_are_not_its_business(self, served: Place) -> None:
         grant = token(host="store02", kind="read", file="")

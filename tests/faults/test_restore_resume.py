@@ -97,7 +97,7 @@ class Killing:
         while run.poll() is None:
             assert time.monotonic() < deadline, "the restore does not begin"
             found = set((self.staging / ".mailhaul").glob("restores/*")) - before
-            done = [one for one in found if (one / "journal.jsonl").exists()]
+            done = [path for path in found if (path / "journal.jsonl").exists()]
             if done and (done[0] / "journal.jsonl").read_bytes().count(b"\n") >= after_lines:
                 break
             time.sleep(0.002)
@@ -111,9 +111,9 @@ class Killing:
         else:
             workers = [one for child in children(run.pid) for one in children(child)]
             going = bool(workers)
-            for one in workers[:1]:
+            for worker in workers[:1]:
                 with suppress(ProcessLookupError):
-                    os.kill(one, signal.SIGKILL)
+                    os.kill(worker, signal.SIGKILL)
             assert run.wait(120) == 0
         run.wait(60)
         return going
@@ -188,7 +188,7 @@ def test_killed_restore_is_resumed(backup: tuple[Path, Path], tmp_path: Path, ro
         if before != "present":  # what was there is changed for nothing
             assert names_of_files(target) == names_of_files(store)
         lines = journal(restore)
-        paths = [one["path"] for one in lines]
+        paths = [line["path"] for line in lines]
         assert len(paths) == len(set(paths)) == 24
         assert all(expected == there for one in lines for expected, there in one["folders"].values())
         shutil.rmtree(target)

@@ -119,7 +119,7 @@ class Site:
         self.journal.unlink()
 
     def mailboxes(self) -> list[str]:
-        return [one.path for one in read_journal(self.journal)]
+        return [mailbox.path for mailbox in read_journal(self.journal)]
 
     def found(self) -> dict[bytes, Entry]:
         """What is in the target; times of messages only, as others are of the restore."""
@@ -228,7 +228,9 @@ def test_killed_before_anything_that_is_sent(
 
     def found(server: ScriptedImap) -> dict[tuple[str, str], list[tuple[bytes, str, tuple[str, ...]]]]:
         return {
-            (user, name): sorted((one.content, one.date, tuple(sorted(one.flags))) for one in folder.messages)
+            (user, name): sorted(
+                (message.content, message.date, tuple(sorted(message.flags))) for message in folder.messages
+            )
             for user, folders in server.folders.items()
             for name, folder in folders.items()
         }
@@ -270,7 +272,7 @@ class Refusing:
     def guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **more: Any) -> Any:
             where = [more[one] for one in ("dir_fd", "dst_dir_fd") if one in more]
-            where += [one for one in arguments[:1] if isinstance(one, int)]
+            where += [argument for argument in arguments[:1] if isinstance(argument, int)]
             if any(self._is_inside(one) for one in where):
                 self.taken += 1
                 if self.refuse_at and self.taken >= self.refuse_at:

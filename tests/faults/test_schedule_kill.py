@@ -35,7 +35,7 @@ def test_thirty_days_of_processes_that_are_killed(tmp_path: Path, rounds: int) -
     assert killed >= rounds
     done = [one for one in expected(first, last, own=False) if "purge" not in one]
     assert Counter(served.put_in()) == Counter(done)
-    assert {one.passed_over for one in HandledMoments(tmp_path).all().values()} == {""}
+    assert {handled.passed_over for handled in HandledMoments(tmp_path).all().values()} == {""}
 
 
 def _serve(served: Served, ticks: mmap.mmap, source: random.Random, most: int) -> bool:

@@ -70,7 +70,7 @@ class Nights:
         """The runs on record."""
         try:
             with Catalog.open(self.served.staging) as catalog:
-                return {str(one.run) for one in catalog.runs()}
+                return {str(run.run) for run in catalog.runs()}
         except NotFoundError:
             return set()
 
@@ -101,7 +101,7 @@ class Nights:
     def wait_until_under_way(self, numbers: list[int]) -> None:
         """Until one of the operations is, or all have ended."""
         queue = Operations(self.served.staging)
-        wait_until(lambda: queue.in_states(UNDER_WAY) or all(queue.get(one).ended for one in numbers))
+        wait_until(lambda: queue.in_states(UNDER_WAY) or all(queue.get(number).ended for number in numbers))
 
     def night(self) -> None:
         """Operations of all kinds, kills meanwhile, and then: each was done once, and what was restored is
@@ -132,9 +132,9 @@ class Nights:
             with suppress(ProcessLookupError):
                 process.kill()
             process.communicate()
-        for one in done:
-            assert (one.state, one.error) == ("done", ""), self.said(one)
-            self.resumed += one.attempts > 1
+        for operation in done:
+            assert (operation.state, operation.error) == ("done", ""), self.said(operation)
+            self.resumed += operation.attempts > 1
         (backup,) = (one for one in done if one.request.kind == "backup")
         assert self.runs() - before == {backup.carries}
         assert messages(back) == self.kept[earlier]
@@ -144,22 +144,24 @@ class Nights:
         """An operation when it has ended."""
 
         def found() -> Operation | None:
-            one = self.served.operation(number)
-            return one if one.ended and one.state != "interrupted" else None
+            operation = self.served.operation(number)
+            return operation if operation.ended and operation.state != "interrupted" else None
 
-        one: Operation = wait_until(found, 180)
-        return one
+        operation: Operation = wait_until(found, 180)
+        return operation
 
-    def said(self, one: Operation) -> str:
+    def said(self, operation: Operation) -> str:
         """What there is to know of an operation that failed."""
-        err = self.served.staging / f".mailhaul/operations/{one.id}.err"
-        return f"{one}\n{err.read_text() if err.exists() else ''}"
+        err = self.served.staging / f".mailhaul/operations/{operation.id}.err"
+        return f"{operation}\n{err.read_text() if err.exists() else ''}"
 
 
 def messages(store: Path) -> list[bytes]:
     """All messages of a store."""
     return sorted(
-        one.read_bytes() for one in store.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+        path.read_bytes()
+        for path in store.rglob("*")
+        if path.parent.name in ("cur", "new") and path.is_file()
     )
 
 

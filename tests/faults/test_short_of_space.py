@@ -76,11 +76,11 @@ def mailhaul(site: Path, *arguments: str) -> str:
 
 
 def contents(root: Path) -> list[bytes]:
-    return sorted(one.read_bytes() for one in root.glob("**/cur/*"))
+    return sorted(path.read_bytes() for path in root.glob("**/cur/*"))
 
 
 def staged(site: Path) -> list[str]:
-    return sorted(one.name for one in (site / "staging" / "primary").rglob("*.mha"))
+    return sorted(path.name for path in (site / "staging" / "primary").rglob("*.mha"))
 
 
 def test_room_is_made_by_what_the_backup_itself_has_open(site: Path) -> None:

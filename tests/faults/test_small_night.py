@@ -57,11 +57,11 @@ def mailhaul(site: Path, *arguments: str) -> int:
 
 
 def partials(site: Path) -> list[Path]:
-    return [one for one in (site / "staging").rglob("*.partial") if one.stat().st_size > 500_000]
+    return [path for path in (site / "staging").rglob("*.partial") if path.stat().st_size > 500_000]
 
 
 def contents(root: Path) -> list[bytes]:
-    return sorted(one.read_bytes() for one in root.glob("**/cur/*"))
+    return sorted(path.read_bytes() for path in root.glob("**/cur/*"))
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,11 @@ def _check(swept: Swept, archives: dict[str, bytes]) -> None:
         for copy in record.copies:
             if copy.place == STAGING:
                 continue
-            (place,) = (one for one in swept.destinations if one.name == copy.place)
+            (place,) = (destination for destination in swept.destinations if destination.name == copy.place)
             assert files_at(place)[copy.name] == archives[copy.name]  # type: ignore[arg-type]
-        assert any(one.place == STAGING or one.state == "kept" for one in record.copies)
+        assert any(
+            copy_record.place == STAGING or copy_record.state == "kept" for copy_record in record.copies
+        )
 
 
 def _moved(swept: Swept, place: Path) -> Swept:
@@ -62,7 +64,10 @@ def _moved(swept: Swept, place: Path) -> Swept:
 
 
 def test_a_killed_sweep_is_finished_by_the_next(swept: Swept, tmp_path: Path, rounds: int) -> None:
-    archives = {one.name: (swept.chain.staging / one.name).read_bytes() for one in swept.records()}
+    archives = {
+        archive_record.name: (swept.chain.staging / archive_record.name).read_bytes()
+        for archive_record in swept.records()
+    }
     oldest = min(archives)
     step, stride = 1, max(1, 300 // rounds)  # a hundred rounds try each third step
     while True:
@@ -75,11 +80,11 @@ def test_a_killed_sweep_is_finished_by_the_next(swept: Swept, tmp_path: Path, ro
         report = now.sweep()
         assert report.exit_code == 0
         _check(now, archives)
-        for one in now.destinations:
-            there = files_at(one)  # type: ignore[arg-type]
+        for destination in now.destinations:
+            there = files_at(destination)  # type: ignore[arg-type]
             assert differing_files({name: there[name] for name in archives}, archives) == []
         for record in now.records():
-            away = [one.place for one in record.copies if one.place != STAGING]
+            away = [copy.place for copy in record.copies if copy.place != STAGING]
             assert sorted(away) == ["disk", "vault"], "each counted once"
         assert not (now.chain.staging / oldest).exists()
         assert now.chain.staging.joinpath(max(archives)).exists()

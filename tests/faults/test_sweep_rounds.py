@@ -252,7 +252,7 @@ class Site:
     def tape_ended(self, *, warned: bool, keeps_refused: bool = False) -> bool:
         """A tape ends long before it is full, with or without a warning."""
         ended = 0
-        written = {str(one) for one in self.volumes() if one.stat().st_size}
+        written = {str(volume) for volume in self.volumes() if volume.stat().st_size}
         left = self.rng.randrange(60_000)
         warning_bytes = self.rng.randrange(1, 40_000) if warned else 0
 
@@ -280,7 +280,7 @@ class Site:
 
     def power_cut(self, number: int) -> bool:
         """Before a filemark; a part of what was written last is lost with it."""
-        before = {one: one.stat().st_size for one in self.volumes()}
+        before = {path: path.stat().st_size for path in self.volumes()}
         self.swept.now += HOUR
         if not killed_at(
             self.rng.randrange(1, max(2, 5 - number)), [(FileDrive, "write_filemark")], self.sweep
@@ -320,7 +320,7 @@ class Site:
         self.check()
         for _ in range(3):
             report = self.swept.sweep()
-            unsettled = [one for one in self.swept.records() if not _is_settled(one)]
+            unsettled = [record for record in self.swept.records() if not _is_settled(record)]
             if not unsettled:
                 break
         assert report.exit_code == 0, report
@@ -340,7 +340,9 @@ class Site:
                 found = there[copy.place].get((copy.name, copy.version))
                 assert found == self.sealed[copy.name], f"counted, and not there: {copy}"
                 self.told["copies compared"] += 1
-            assert any(one.state in ("kept", "copied") for one in record.copies), f"{record} is lost"
+            assert any(copy_record.state in ("kept", "copied") for copy_record in record.copies), (
+                f"{record} is lost"
+            )
 
     def _objects(self) -> dict[tuple[str, str], bytes]:
         found = {}
@@ -370,7 +372,7 @@ class Site:
             place / "staging", fetch=partial(fetch, place / "staging", one, self.swept.now)
         )
         # Of what lies beside archives there are several on the tapes; a damaged one is named.
-        assert [one.path for one in told.damaged if one.path.endswith(".mha")] == []
+        assert [skip.path for skip in told.damaged if skip.path.endswith(".mha")] == []
         assert told.missing == ()
         chain = SweptChain(place / "staging")
         chain.destinations = (one,)
@@ -447,7 +449,7 @@ def _told(fault: Fault) -> str:
 
 def _is_settled(record: ArchiveRecord) -> bool:
     """Whether both places have it, and the staging area does not."""
-    there = sorted((one.place, one.state) for one in record.copies if one.state != "lost")
+    there = sorted((copy.place, copy.state) for copy in record.copies if copy.state != "lost")
     return there == [("cloud", "kept"), ("drive", "kept")]
 
 

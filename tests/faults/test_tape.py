@@ -58,10 +58,15 @@ def test_an_archive_is_split_only_if_no_volume_holds_it(tmp_path: Path) -> None:
     tapes.put(names)
     known = list(tapes.tape().inventory.all())
     assert len(known) == 3
-    assert all(entry.whole for one in known for entry in one.contents.entries)
+    assert all(entry.whole for volume in known for entry in volume.contents.entries)
     # One volume lost costs only what is on it.
     lost = tapes.volumes()[0]
-    on_it = {entry.name for one in known if one.tag == lost.stem for entry in one.contents.entries}
+    on_it = {
+        entry.name
+        for known_volume in known
+        if known_volume.tag == lost.stem
+        for entry in known_volume.contents.entries
+    }
     lost.unlink()
     tapes.forget()
     tapes.take_stock()
@@ -155,7 +160,7 @@ def test_a_volume_that_was_shortened_is_not_written_on(tmp_path: Path) -> None:
     tapes.put({"p/third.mha": RECORD})
     assert volume.stat().st_size == size
     assert len(tapes.volumes()) == 2
-    (retired,) = [one for one in tapes.tape().inventory.all() if one.retired]
+    (retired,) = [known_volume for known_volume in tapes.tape().inventory.all() if known_volume.retired]
     assert "ends before block" in retired.retired
 
 
@@ -176,7 +181,7 @@ def test_the_wrong_tape_is_not_read(tmp_path: Path) -> None:
         with pytest.raises(NotYetError) as gone:
             place.open("p/first.mha")
         assert gone.value.facts["label"] == "V00001"
-        assert [one.label for one in tapes.tape().inventory.wanted()] == ["V00001"]
+        assert [wish.label for wish in tapes.tape().inventory.wanted()] == ["V00001"]
 
 
 @pytest.mark.parametrize("content", [b"somebody's", b"", b"\0" * 40])
@@ -222,7 +227,7 @@ def test_a_volume_without_its_label_is_read_and_not_written_on(tmp_path: Path) -
     tapes.check({"p/first.mha": RECORD, "p/second.mha": 3 * RECORD})
     tapes.put({"p/third.mha": RECORD})
     assert volume.read_bytes() == before
-    (retired,) = [one for one in tapes.tape().inventory.all() if one.retired]
+    (retired,) = [known_volume for known_volume in tapes.tape().inventory.all() if known_volume.retired]
     assert (retired.tag, retired.retired) == ("V00001", "its label can't be read")
 
     for entry in retired.contents.entries:

@@ -126,7 +126,7 @@ def test_no_question_does_harm(place: Place) -> None:
             time.sleep(0.3)
         answers.append(answer)
         assert isinstance(answer, Refused) == (b'"last"' not in payload), payload[:80]
-    codes = {one.code for one in answers if isinstance(one, Refused)}
+    codes = {refused.code for refused in answers if isinstance(refused, Refused)}
     assert codes == {"usage"}
     assert Operations(place.area).newest(9) == ()
     assert psutil.Process().memory_info().rss - memory < 64 << 20
@@ -148,10 +148,12 @@ def test_random_questions(place: Place) -> None:
         for _ in range(source.randrange(1, 6)):
             mutated[source.randrange(len(mutated))] = source.randrange(256)
         with suppress(UsageError, AccessError):  # nothing else
-            for one in Operations(place.area).in_states(NOT_ENDED):
-                Operations(place.area).withdraw(one.id, utc(time.time()))
+            for state in Operations(place.area).in_states(NOT_ENDED):
+                Operations(place.area).withdraw(state.id, utc(time.time()))
             requests("store01", bytes(mutated))
-    assert {one.request.asked_by for one in Operations(place.area).newest(1000)} <= {"key:store01"}
+    assert {operation.request.asked_by for operation in Operations(place.area).newest(1000)} <= {
+        "key:store01"
+    }
     assert {one.request.kind for one in Operations(place.area).newest(1000)} <= {"sweep"}
     assert list(AuditLog(place.area).flaws()) == []
 
@@ -174,7 +176,7 @@ def test_many_questions_at_once_are_answered_one_by_one(place: Place) -> None:
     for number in range(8):
         assert bad.client.send(Ask(number), b'{"command": "list"}' + b" " * 60_000, 30)
     answers = [bad.heard() for _ in range(8)]
-    assert all(isinstance(one, Reply | Refused) for one in answers)
+    assert all(isinstance(answer, Reply | Refused) for answer in answers)
     assert any(isinstance(one, Reply) for one in answers)
     bad.client.close()
 
@@ -221,8 +223,8 @@ def test_a_host_does_not_fill_the_audit_log(place: Place) -> None:
     log = AuditLog(place.area)
     assert len(list(log.acts())) == MOST_REFUSALS
     requests("store01", b'{"command": "add", "kind": "backup"}')
-    (one,) = Operations(place.area).newest(1)
-    Operations(place.area).begin(one.id, 2**22 + 1, utc(time.time()))
+    (operation,) = Operations(place.area).newest(1)
+    Operations(place.area).begin(operation.id, 2**22 + 1, utc(time.time()))
     for _ in range(2):
         requests("store01", b'{"command": "stop", "operations": [%s]}' % b", ".join([b"1"] * 150))
     assert len(list(log.acts())) == MOST_REFUSALS + 4

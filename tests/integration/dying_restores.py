@@ -27,6 +27,6 @@ def engine(function: Any, tasks: Sequence[Any], on_progress: ProgressSink) -> It
 
 def restore_or_die(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     """See ``run_restore``."""
-    if any(one.to_user == KILLS and one.slice is not None for one in task.choices):
+    if any(choice.to_user == KILLS and choice.slice is not None for choice in task.choices):
         os._exit(9)
     return run_restore(task, progress)

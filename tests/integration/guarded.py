@@ -160,7 +160,7 @@ class GuardedSite:
         content = MAIL % (user.encode(), number, number, number, attachment)
         box = self.boxes[user]
         box.message(f"{number}.M1P{number}.store:2,Sa", content, folder)
-        there = sorted(int(one.split(".")[0]) for one in box.names(folder) if one[0].isdigit())
+        there = sorted(int(name.split(".")[0]) for name in box.names(folder) if name[0].isdigit())
         box.uidlist(*(f"{one} :{one}.M1P{one}.store" for one in there), folder=folder)
 
     def night(self, *, status: tuple[int, ...] = (0,)) -> None:

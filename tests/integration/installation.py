@@ -112,7 +112,7 @@ class Installation:
             "dispatch": {"workers_per_host": settings.workers_per_host, **dispatch},
         }
         if settings.recipients:
-            recipients = [str(one) for one in settings.recipients]
+            recipients = [str(recipient) for recipient in settings.recipients]
             tables["encryption"] = {"recipients": recipients, "erasable": settings.erasable}
         if settings.bytes_per_second:
             tables["load"] = {"bytes_per_second": f"{settings.bytes_per_second / 1000} kB", "ramp": "1s"}

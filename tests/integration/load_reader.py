@@ -56,8 +56,8 @@ def read(store: MailStore) -> Iterator[int]:
     """The size of each message, once read."""
     with store.open_mailbox("jane") as mailbox:
         for folder in mailbox.folders():
-            for one in folder.messages():
-                opened = folder.open_message(one)
+            for listed in folder.messages():
+                opened = folder.open_message(listed)
                 yield len(opened.read(opened.stat.size + 1))
                 opened.close()
 

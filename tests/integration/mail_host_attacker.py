@@ -70,7 +70,7 @@ class Held:
 
     def contents(self, *more: Path) -> Iterator[tuple[Path, bytes]]:
         """Of all these files, and of those below ``more``, but for libraries, and the mail that is there."""
-        for file in sorted({*self.files, *(one for place in more for one in place.rglob("*"))}):
+        for file in sorted({*self.files, *(path for place in more for path in place.rglob("*"))}):
             if ".so" not in file.name and not file.is_relative_to(self._store) and "/proc/" not in str(file):
                 with suppress(OSError):
                     if file.is_file():

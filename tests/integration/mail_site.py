@@ -181,7 +181,7 @@ class MailSite:
         self.run = self.here.run(self.config, "backup")["run"]
         self.stored = {user: self.view(user) for user in self.accounts}
         swept = self.here.run(self.config, "sweep")
-        assert [one["stopped"] for one in swept["destinations"]] == [None, None]
+        assert [destination["stopped"] for destination in swept["destinations"]] == [None, None]
         assert not list(self.here.staging.glob("*/*/*.mha")), "all has left"
 
     def carry_out(
@@ -304,7 +304,7 @@ class MailSite:
             credentials=json.dumps(str(key)),
         )
         self.config = self.here.configure(shares)
-        self.near = self.here.configure_local([replace(one, hosts=()) for one in shares], "staging")
+        self.near = self.here.configure_local([replace(share, hosts=()) for share in shares], "staging")
         for config in (self.config, self.near):
             config.write_text(config.read_text() + destinations)
 

@@ -209,7 +209,7 @@ class Host:
 
     def end(self, *words: str) -> None:
         """Kill every process on this host that has any of these words in its command line."""
-        _end(lambda: [pid for one in words for pid in self.pids(one)], self.name)
+        _end(lambda: [pid for word in words for pid in self.pids(word)], self.name)
 
     def end_all(self) -> None:
         """Kill every process on this host. Repeatable."""

@@ -53,9 +53,9 @@ def _pieces(pid: int) -> Iterator[bytes]:
         (there / "mem").open("rb", buffering=0) as file,
         (there / "pagemap").open("rb", buffering=0) as pages,
     ):
-        for one in regions(pid):
-            if not one.is_program:
-                for at, size in _in_use(one, pages):
+        for region in regions(pid):
+            if not region.is_program:
+                for at, size in _in_use(region, pages):
                     with suppress(OSError, ValueError):  # gone meanwhile
                         file.seek(at)
                         yield file.read(size)
@@ -75,7 +75,7 @@ def _in_use(region: Region, pages: FileIO) -> Iterator[tuple[int, int]]:
 
 def mapped_files(pid: int) -> set[Path]:
     """The files that are mapped into a process, or that it has open."""
-    found = {Path(one.name) for one in regions(pid) if one.name.startswith("/")}
+    found = {Path(region.name) for region in regions(pid) if region.name.startswith("/")}
     with suppress(OSError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):

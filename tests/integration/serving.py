@@ -138,8 +138,8 @@ def running(served: Served, number: int) -> Operation:
     """A backup that is under way, when its run is in the catalog."""
 
     def found() -> Operation | None:
-        one = served.operation(number)
-        return one if one.state == "running" and one.carries in runs(served) else None
+        operation = served.operation(number)
+        return operation if operation.state == "running" and operation.carries in runs(served) else None
 
     return cast(Operation, wait_until(found))
 
@@ -148,6 +148,6 @@ def runs(served: Served) -> list[str]:
     """The runs in the catalog."""
     try:
         with Catalog.open(served.staging) as catalog:
-            return [one.run for one in catalog.runs()]
+            return [run.run for run in catalog.runs()]
     except NotFoundError:
         return []

@@ -85,7 +85,10 @@ def test_what_was_there_opens_for_who_came_later(site: Later) -> None:
     (site.store / "jane" / "cur" / "1.jane:2,S").rename(site.store / "jane" / "cur" / "1.jane:2,FS")
     site.night(8)
     found = json.loads(site.run("keys", "recipient", "list", "--json").stdout)
-    assert {one["name"]: one["opens"] for one in found["recipients"]} == {"ops": 3, "board": 3}
+    assert {recipient["name"]: recipient["opens"] for recipient in found["recipients"]} == {
+        "ops": 3,
+        "board": 3,
+    }
     site.run("verify")
 
 
@@ -159,14 +162,14 @@ def test_a_purge_takes_them_away_everywhere_and_new_generations_open_for_all(sit
     Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
     site.run("backup")
     site.run("purge", "--last", "1")
-    assert [one.name for one in site.archives() if ".g1." in one.name], "it was written anew"
+    assert [archive.name for archive in site.archives() if ".g1." in archive.name], "it was written anew"
     assert site.restored(*site.later) == []
     # Without the sidecar: what was wrapped in it is in the archive now.
-    for one in site.sidecars():
-        one.rename(one.with_suffix(".aside"))
+    for sidecar in site.sidecars():
+        sidecar.rename(sidecar.with_suffix(".aside"))
     assert site.restored(*site.later) == []
-    for one in site.staging.glob("_keys/*/*.aside"):
-        one.rename(one.with_suffix(".mhk"))
+    for path in site.staging.glob("_keys/*/*.aside"):
+        path.rename(path.with_suffix(".mhk"))
     site.run("backup", "--self-contained")
     site.run("sweep")
     assert len(site.sidecars(site.vault)) == 1

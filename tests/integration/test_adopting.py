@@ -48,7 +48,7 @@ def _backup(run: Run, place: Path, staging: str) -> None:
 
 def _states(staging: Path, name: str) -> list[str]:
     with Catalog.open(staging) as catalog:
-        return [copy.state for one in catalog.archives() for copy in one.copies if copy.place == name]
+        return [copy.state for archive in catalog.archives() for copy in archive.copies if copy.place == name]
 
 
 def test_a_carried_disk_is_taken_over(tmp_path: Path, run: Run) -> None:

@@ -90,10 +90,10 @@ textfile = "mailhaul.prom"
         # How much room there is is a matter of the disk that the test runs on.
         self.told.append(
             {
-                _series(one.name, one.labels): one.value
+                _series(sample.name, sample.labels): sample.value
                 for family in text_string_to_metric_families(text)
-                for one in family.samples
-                if not one.name.startswith("mailhaul_staging_")
+                for sample in family.samples
+                if not sample.name.startswith("mailhaul_staging_")
             }
         )
         self.ended.append(max(value for name, value in self.told[-1].items() if "_timestamp_" in name))

@@ -138,7 +138,10 @@ def test_the_staging_area_as_other_programs_copy_it(site: GuardedSite, root: Pat
 
 def test_keys_are_nowhere_but_in_their_directory(site: GuardedSite) -> None:
     needles = {line for file in site.keys.glob("*.structure") for line in file.read_bytes().split()}
-    needles |= {bytes.fromhex(one.decode()) for one in needles} | {site.private, site.private.hex().encode()}
+    needles |= {bytes.fromhex(needle.decode()) for needle in needles} | {
+        site.private,
+        site.private.hex().encode(),
+    }
     everywhere = {**files_in(site.place), **site.objects()}
     for name, data in everywhere.items():
         if not name.endswith(".structure"):

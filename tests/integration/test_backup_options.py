@@ -77,7 +77,7 @@ def world(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, status: int = 0) -> Any:
-        ended = main([str(one) for one in arguments])
+        ended = main([str(argument) for argument in arguments])
         captured = capsysbinary.readouterr()
         assert ended == status, captured.err.decode()
         made.err = captured.err.decode()
@@ -260,7 +260,7 @@ def test_alarms_are_loud_and_hold_what_they_are_about(world: World) -> None:
     for path in (world.mail / "anna" / "Maildir" / "cur").glob("more*"):
         path.unlink()
     told = world.backup(status=3)
-    assert [(one["path"], one["reason"]) for one in told["alarms"]] == [
+    assert [(alarm["path"], alarm["reason"]) for alarm in told["alarms"]] == [
         ("/primary/early/anna", "mailbox-shrunk")
     ]
     assert (
@@ -268,7 +268,7 @@ def test_alarms_are_loud_and_hold_what_they_are_about(world: World) -> None:
         "`mailhaul release /primary/early/anna`"
     ) in world.err
     holds = world.run("hold", "--json")["holds"]
-    assert [(one["path"], one["automatic"]) for one in holds] == [("/primary/early/anna", True)]
+    assert [(hold["path"], hold["automatic"]) for hold in holds] == [("/primary/early/anna", True)]
     world.backup()  # told once
     world.run("release", "/primary/early/anna")
     assert world.run("hold", "--json")["holds"] == []
@@ -295,7 +295,7 @@ def test_what_looks_like_mail_is_listed_until_it_is_accepted(world: World) -> No
     # A Maildir that git has carried: its empty directories are gone.
     (world.mail / "ben" / "Maildir" / "new").rmdir()
     (world.mail / "ben" / "Maildir" / "tmp").rmdir()
-    told = {(one["path"], one["reason"]) for one in world.backup(status=3)["skipped"]}
+    told = {(skip["path"], skip["reason"]) for skip in world.backup(status=3)["skipped"]}
     assert told == {
         ("/primary", "other-format"),
         ("/primary", "no-user"),
@@ -325,7 +325,7 @@ def test_a_store_of_another_format_alone(world: World) -> None:
     told = world.run(
         "backup", "--json", "--store", f"maildir:{world.place}/other", "--staging", "st", status=3
     )
-    assert [(one["reason"], one["detail"].partition(":")[0]) for one in told["skipped"]] == [
+    assert [(skip["reason"], skip["detail"].partition(":")[0]) for skip in told["skipped"]] == [
         ("other-format", "eve")
     ]
 

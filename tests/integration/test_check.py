@@ -41,7 +41,7 @@ def inbox_files(server: Dovecot) -> list[Path]:
     lists = server.place / "control" / ALICE / ".INBOX" if "control" in server.apart else inbox
     lines = (lists / "dovecot-uidlist").read_text().splitlines()[1:]
     bases = [line.split(" :", 1)[1].split(":")[0] for line in lines]
-    there = {one.name.split(":")[0]: one for place in ("new", "cur") for one in (inbox / place).iterdir()}
+    there = {path.name.split(":")[0]: path for place in ("new", "cur") for path in (inbox / place).iterdir()}
     return [there[base] for base in bases if base in there]
 
 

@@ -61,7 +61,7 @@ def cli(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPa
 
     def run(*arguments: object, status: int = 0, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        ended = main([str(one) for one in arguments])
+        ended = main([str(argument) for argument in arguments])
         captured = capsysbinary.readouterr()
         done = Done(ended, captured.out, captured.err.decode())
         assert done.status == status, done
@@ -128,7 +128,7 @@ def first_frame(file: Path, kind: FrameType) -> int:
     archive = LocalFile(str(file))
     try:
         return next(
-            one.at for one in scan(archive) if isinstance(one, FoundFrame) and one.header.type is kind
+            frame.at for frame in scan(archive) if isinstance(frame, FoundFrame) and frame.header.type is kind
         )
     finally:
         archive.close()
@@ -224,7 +224,11 @@ def test_a_configuration(cli: Cli, store: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "backup-groups.conf").write_text("aj=[a-j].*\nex=.*@example.org\n")
 
     survey = cli("groups", "--json").document
-    assert {(one["group"], one["users"]) for one in survey["groups"]} == {("aj", 2), ("ex", 2), ("user", 1)}
+    assert {(group["group"], group["users"]) for group in survey["groups"]} == {
+        ("aj", 2),
+        ("ex", 2),
+        ("user", 1),
+    }
     assert survey["ungrouped"] == ["/primary/user/yuki@example.net"]
     assert survey["several"] == {"/primary/user/jane@example.org": ["aj", "ex"]}
     assert "jane@example.org: aj, ex" in cli("groups").text
@@ -236,7 +240,7 @@ def test_a_configuration(cli: Cli, store: Path, tmp_path: Path, monkeypatch: pyt
     later, first = cli("runs", "--json").document["runs"]
     assert (first["run"], first["mailboxes"], later["mailboxes"]) == (run["run"], 5, 2)
     units = cli("runs", run["run"], "--json").document["units"]
-    assert [(one["group"], one["state"]) for one in units] == [(g, "sealed") for g in ("aj", "ex", "user")]
+    assert [(unit["group"], unit["state"]) for unit in units] == [(g, "sealed") for g in ("aj", "ex", "user")]
 
     assert len(cli("ls", "/primary/user", "--json").document["users"]) == 4
     assert len(cli("ls", "/primary/ex", "--at", run["run"], "--json").document["users"]) == 2
@@ -281,14 +285,14 @@ def test_every_level_is_listed(cli: Cli, store: Path, staging: Path) -> None:
             "path": "/primary",
             "users": 4,
             "messages": 160,
-            "size_bytes": sum(one.stat().st_size for one in store.rglob("*,S=*")),
+            "size_bytes": sum(path.stat().st_size for path in store.rglob("*,S=*")),
         }
     ]
-    assert [one["path"] for one in cli("ls", "/primary", *at).document["groups"]] == ["/primary/user"]
+    assert [group["path"] for group in cli("ls", "/primary", *at).document["groups"]] == ["/primary/user"]
     users = cli("ls", "/primary/user", *at).document["users"]
-    assert [one["user"] for one in users] == sorted(one["user"] for one in users)
+    assert [user["user"] for user in users] == sorted(one["user"] for one in users)
     folders = cli("ls", JANE, *at).document["folders"]
-    assert [one["folder"] for one in folders if one["messages"]][:2] == ["Archive", "Archive/2024"]
+    assert [folder["folder"] for folder in folders if folder["messages"]][:2] == ["Archive", "Archive/2024"]
     inbox = cli("ls", f"{JANE}/INBOX", *at).document["messages"]
     files = message_files(store / "example.org" / "jane" / "Maildir")
     assert [one["uid"] for one in inbox] == sorted(files)
@@ -310,7 +314,7 @@ def test_a_dry_run_writes_nothing(cli: Cli, staging: Path, tmp_path: Path) -> No
     command = ("restore", "/", "--dry-run", "--staging", staging, "--to", f"maildir:{target}")
     plan = cli(*command, "--json").document
     assert (len(plan["mailboxes"]), plan["messages"]) == (4, 160)
-    assert {one["file"] for one in plan["mailboxes"]} == set(map(str, archives(staging)))
+    assert {mailbox["file"] for mailbox in plan["mailboxes"]} == set(map(str, archives(staging)))
     text = cli(*command).text
     assert str(target / "example.org" / "jane") in text
     assert "4 mailboxes, 160 messages" in text
@@ -424,7 +428,7 @@ def test_something_skipped(cli: Cli, store: Path, tmp_path: Path) -> None:
     assert len([line for line in done.err.splitlines() if "skipped:" in line]) == 21
     assert "and 5 more" in done.err
     done = cli("backup", "--store", f"maildir:{mail}", "--staging", staging, "--json", status=3)
-    assert {(one["path"].rpartition(".")[2], one["reason"]) for one in done.document["skipped"]} == {
+    assert {(skip["path"].rpartition(".")[2], skip["reason"]) for skip in done.document["skipped"]} == {
         ("fifo", "not-regular")
     }
     assert len(done.document["skipped"]) == 25

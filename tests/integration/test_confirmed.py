@@ -68,8 +68,8 @@ def site(tmp_path: Path) -> Site:
 
 def test_from_the_staging_area_to_a_tape_and_back_for_a_restore(site: Site) -> None:
     site.take()
-    names = [str(one.relative_to(site.staging)) for one in site.archives()]
-    runs = [one["run"] for one in site.run("runs")["runs"]]
+    names = [str(archive.relative_to(site.staging)) for archive in site.archives()]
+    runs = [run["run"] for run in site.run("runs")["runs"]]
     done = site.run("confirm", *runs, "--location", "LTO 000017")
     assert sorted(one["name"] for one in done["confirmed"]) == names
     assert sorted(site.run("sweep")["freed"]) == names
@@ -83,7 +83,7 @@ def test_from_the_staging_area_to_a_tape_and_back_for_a_restore(site: Site) -> N
     assert len(plan["missing"]) == 2
     told = site.run("restore", *to, "--wait", "0s", status=1)
     assert (told["restored"], told["damaged"]) == (0, [])
-    ((reason, detail),) = [(one["reason"], one["detail"]) for one in told["skipped"]]
+    ((reason, detail),) = [(skip["reason"], skip["detail"]) for skip in told["skipped"]]
     assert reason == "not-yet"
     assert any(
         f"kept at LTO 000017: bring its file back as {site.staging / name}" in detail for name in names

@@ -42,7 +42,9 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def copies(site: Site) -> list[CopyRecord]:
     """The copies of all archives at the first destination, as they lie."""
     with Catalog.open(site.staging) as catalog:
-        found = [one for record in catalog.archives() for one in record.copies if one.place == site.names[0]]
+        found = [
+            copy for record in catalog.archives() for copy in record.copies if copy.place == site.names[0]
+        ]
     return sorted(
         found, key=lambda one: (parse_version(one.version) if ":" in one.version else ("", 0), one.name)
     )
@@ -72,8 +74,8 @@ def _hurt_files(site: Site, first: CopyRecord, second: CopyRecord, last: CopyRec
 def _hurt_objects(site: Site, first: CopyRecord, second: CopyRecord, last: CopyRecord) -> None:
     client = site.server.client()
 
-    def key(one: CopyRecord) -> dict[str, str]:
-        return {"Bucket": site.bucket, "Key": f"site1/{one.name}"}
+    def key(record: CopyRecord) -> dict[str, str]:
+        return {"Bucket": site.bucket, "Key": f"site1/{record.name}"}
 
     data = client.get_object(**key(first))["Body"].read()
     client.put_object(**key(first), Body=flipped(data))
@@ -83,11 +85,11 @@ def _hurt_objects(site: Site, first: CopyRecord, second: CopyRecord, last: CopyR
 
 def _hurt_tapes(site: Site, first: CopyRecord, second: CopyRecord, last: CopyRecord) -> None:
     volumes = {
-        one.read_bytes()[:4096].decode(errors="replace"): one for one in site.place.glob("tapes/*.tap")
+        path.read_bytes()[:4096].decode(errors="replace"): path for path in site.place.glob("tapes/*.tap")
     }
 
-    def lies(one: CopyRecord) -> tuple[Path, int]:
-        uuid, block = parse_version(one.version)
+    def lies(record: CopyRecord) -> tuple[Path, int]:
+        uuid, block = parse_version(record.version)
         return next(file for label, file in volumes.items() if uuid in label), block + 1
 
     file, block = lies(first)
@@ -148,7 +150,7 @@ def test_damage_is_found_told_and_mended(site: Site, tmp_path: Path) -> None:
     assert (found["whole"], found["not_read"]) == (len(copies(site)) - 3, [])
     assert lost(site) == {name: 3}
 
-    swept = {one["name"]: one for one in site.run("sweep")["destinations"]}
+    swept = {destination["name"]: destination for destination in site.run("sweep")["destinations"]}
     assert (swept[name]["copied"], swept[OTHER]["copied"]) == (3, 0)
     assert lost(site) == {}
     assert site.run("verify", "--from", name)["damaged"] == []
@@ -169,6 +171,6 @@ def test_what_a_restore_finds_damaged_is_mended_by_the_next_sweep(site: Site, tm
     else:
         assert check_restored(site, target) == {f"{name}:{one}" for one in names}
     assert lost(site) == {name: len(names)}
-    swept = {one["name"]: one for one in site.run("sweep")["destinations"]}
+    swept = {destination["name"]: destination for destination in site.run("sweep")["destinations"]}
     assert swept[name]["copied"] == len(names)
     assert site.run("verify", "--from", name, status=(EXIT_OK,))["damaged"] == []

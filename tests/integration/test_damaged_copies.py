@@ -112,7 +112,7 @@ def swept(tmp_path: Path, kind: Kind) -> Swept:
     made = Swept(chain, (kind.settings, directory(tmp_path, "other")), rules, now=datetime.now(UTC))
     made.sweep()
     made.sweep()
-    assert [one.is_staged for one in made.records()] == [False] * 3
+    assert [record.is_staged for record in made.records()] == [False] * 3
     chain.at = ready(kind.settings, chain.staging)
     return made
 
@@ -120,7 +120,7 @@ def swept(tmp_path: Path, kind: Kind) -> Swept:
 def at(swept: Swept, number: int, place: str = "") -> CopyRecord:
     """The copy of the n-th archive at the first destination."""
     name = place or swept.destinations[0].name
-    return next(one for one in swept.records()[number].copies if one.place == name)
+    return next(copy for copy in swept.records()[number].copies if copy.place == name)
 
 
 def verify(swept: Swept) -> tuple[int, int]:
@@ -142,13 +142,13 @@ def test_damage_at_a_destination_is_found_mended_and_all_is_restored_from_there(
 
     report = swept.sweep()
     assert report.exit_code == EXIT_OK, report
-    told = {one.name: one for one in report.destinations}
+    told = {destination.name: destination for destination in report.destinations}
     assert (told[name].copied, told["other"].copied) == (1, 0), "from the other directory"
     swept.sweep()
-    assert all(places_of(one, "kept") >= {name, "other"} for one in swept.records())
+    assert all(places_of(record, "kept") >= {name, "other"} for record in swept.records())
     assert verify(swept) == (3, 0)
     with Catalog.open(swept.chain.staging) as catalog:
-        left = [one for one in catalog.discarded() if one.locked_until is None]
+        left = [discarded for discarded in catalog.discarded() if discarded.locked_until is None]
     assert left == [], "what was locked is asked about when that is over"
     for run, state in swept.chain.moments.items():
         assert swept.chain.read(run) == state, "from this destination alone, with nothing staged"
@@ -163,7 +163,7 @@ def test_what_lies_on_tape_only_is_copied_on_or_comes_back(swept: Swept, kind: K
     away = [path.rename(path.with_suffix(".shelf")) for path in Path(kind.settings.where).glob("*.tap")]
     swept.now += timedelta(days=7)
     report = swept.sweep()
-    told = {one.name: one for one in report.destinations}
+    told = {destination.name: destination for destination in report.destinations}
     assert (len(told["other"].lost), told["other"].out_of_reach, told["other"].copied) == (3, 3, 0)
     for path in away:
         path.rename(path.with_suffix(".tap"))
@@ -181,7 +181,9 @@ def test_what_lies_on_tape_only_is_copied_on_or_comes_back(swept: Swept, kind: K
     )
     assert len(recalled.now) == 1
     report = swept.sweep()
-    told = {one.name: one for one in report.destinations}
+    told = {destination_report.name: destination_report for destination_report in report.destinations}
     assert (told["other"].copied, told["other"].out_of_reach) == (3, 0), "two of them from the tape"
     swept.sweep()
-    assert [one.is_staged for one in swept.records()] == [False] * 3, "and leaves the staging area again"
+    assert [record.is_staged for record in swept.records()] == [False] * 3, (
+        "and leaves the staging area again"
+    )

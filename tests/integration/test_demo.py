@@ -88,7 +88,7 @@ def test_serve_demo(root: Path, tmp_path: Path) -> None:
             nights = client.get("/api/v1/nights").json()["nights"]
             assert len([night for night in nights if night["runs"]]) == 3
             vault = client.get("/api/v1/places").json()["places"][1]
-            assert sum(one["archives"] for one in vault["copies"]) == 6
+            assert sum(copy["archives"] for copy in vault["copies"]) == 6
     finally:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)

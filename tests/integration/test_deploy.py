@@ -79,7 +79,7 @@ def settings_of(environment: dict[str, str]) -> dict[str, str]:
 
 
 def expected_settings() -> dict[str, str]:
-    return TOKEN | {one.name: one.value for one in SETTINGS}
+    return TOKEN | {setting.name: setting.value for setting in SETTINGS}
 
 
 # systemd
@@ -198,7 +198,7 @@ def test_the_sample_fits_the_units(deploy: Path) -> None:
     assert config.dispatch.engine == "ray"
     assert config.dispatch.address == environment(deploy)["MAILHAUL_RAY_HEAD"]
     assert str(config.dispatch.token_file) == environment(deploy)["RAY_AUTH_TOKEN_PATH"]
-    assert len({host for one in config.partitions for host in one.hosts}) == 3
+    assert len({host for partition in config.partitions for host in partition.hosts}) == 3
     receive = (deploy / "systemd" / "mailhaul-receive.service").read_text()
     backup = (deploy / "systemd" / "mailhaul-backup.service").read_text()
     serve = (deploy / "systemd" / "mailhaul-serve.service").read_text()
@@ -262,7 +262,7 @@ def test_containers_have_the_same_environment_and_a_configuration(
 ) -> None:
     services = compose["services"]
     config = load(deploy / "container" / "mailhaul.toml")
-    hosts = {host for one in config.partitions for host in one.hosts}
+    hosts = {host for partition in config.partitions for host in partition.hosts}
     for name in (*hosts, config.staging.host):
         assert services[name]["hostname"] == name
         assert settings_of(services[name]["environment"]) == expected_settings()
@@ -360,7 +360,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are(deploy: Path, metrics: se
     assert asked <= metrics
     # What is counted is also shown, or somebody is alerted by it.
     alerted = {name for rule in rules(deploy) for name in metric_names(rule["expr"])}
-    assert {one for one in metrics - asked - alerted if not one.endswith("_timestamp_seconds")} == {
+    assert {metric for metric in metrics - asked - alerted if not metric.endswith("_timestamp_seconds")} == {
         "mailhaul_receiver_start_time_seconds",
         "mailhaul_receiver_sealed_total",
     }
@@ -424,8 +424,8 @@ def test_the_metrics_that_are_scraped_are_those_that_are_served(deploy: Path) ->
 
 def test_operations_name_every_file(root: Path, deploy: Path) -> None:
     text = (root / "docs" / "operations.md").read_text()
-    files = [one for one in deploy.rglob("*") if one.is_file() and "demo" not in one.parts]
-    unnamed = [one.name for one in files if one.name not in text and "__pycache__" not in one.parts]
+    files = [path for path in deploy.rglob("*") if path.is_file() and "demo" not in path.parts]
+    unnamed = [file.name for file in files if file.name not in text and "__pycache__" not in file.parts]
     assert unnamed == []
 
 
@@ -434,7 +434,7 @@ def test_operations_name_every_metric_and_every_alert_of_destinations(
 ) -> None:
     text = (root / "docs" / "operations.md").read_text()
     # What the receiver counts is told in one line.
-    told = {one for one in metrics if not one.startswith("mailhaul_receiver_")}
+    told = {metric for metric in metrics if not metric.startswith("mailhaul_receiver_")}
     assert {one for one in told if f"`{one}`" not in text} == set()
     places = (
         "mailhaul_place_",
@@ -443,6 +443,6 @@ def test_operations_name_every_metric_and_every_alert_of_destinations(
         "mailhaul_unswept_",
         "mailhaul_one_place_",
     )
-    alerts = [rule["alert"] for rule in rules(deploy) if any(one in rule["expr"] for one in places)]
+    alerts = [rule["alert"] for rule in rules(deploy) if any(place in rule["expr"] for place in places)]
     assert len(alerts) == 5
-    assert [one for one in alerts if f"`{one}`" not in text] == []
+    assert [alert for alert in alerts if f"`{alert}`" not in text] == []

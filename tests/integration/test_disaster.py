@@ -35,7 +35,7 @@ def site(require_tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
             assert purged["compacted"], "what lies in two generations is the hard part"
         if number != 1:  # of which something can be compacted then
             swept = made.run("sweep")
-            assert [one["stopped"] for one in swept["destinations"]] == [None] * len(NAMES)
+            assert [destination["stopped"] for destination in swept["destinations"]] == [None] * len(NAMES)
     made.run("sweep")  # the catalog as it was after the last one
     assert not list(made.staging.glob("*/*/*.mha")), "all has left"
     kept = [one["run"] for one in made.run("runs")["runs"] if not one["purged"]]

@@ -136,7 +136,7 @@ def test_filters_and_subscriptions_that_come_back_otherwise_are_told(
 
     monkeypatch.setattr(MaildirWriter, "add_file", spoiled)
     done = house.run("drill", status=(EXIT_DAMAGED,))
-    lacks = {(lack["path"], lack["reason"]) for one in done["proofs"] for lack in one["lacks"]}
+    lacks = {(lack["path"], lack["reason"]) for proof in done["proofs"] for lack in proof["lacks"]}
     names = ("subscriptions", "sieve/main.sieve")
     assert lacks == {(f"/primary/user/{user}/{name}", "file") for user in (ALICE, BOB) for name in names}
     monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_filters_and_subscriptions_that_come_back_otherwise_are_told(
 def test_real_mailboxes_are_proven_as_a_server_shows_them(make_house: Make, layout: str) -> None:
     house = make_house(layout)
     done = house.run("drill")
-    proofs = {one["user"]: one for one in done["proofs"]}
+    proofs = {proof["user"]: proof for proof in done["proofs"]}
     assert [one["outcome"] for one in proofs.values()] == ["proven", "proven"]
     assert {one["error"] for one in proofs.values()} == {""}, "each was looked at over IMAP"
     assert proofs[ALICE]["place"] == "vault"
@@ -177,7 +177,7 @@ def test_bytes_that_the_live_store_has_otherwise_are_told(make_house: Make) -> N
     message.write_bytes(data)
     os.utime(message, ns=(status.st_atime_ns, status.st_mtime_ns))
     done = house.run("drill", status=(EXIT_DAMAGED,))
-    (lack,) = [lack for one in done["proofs"] for lack in one["lacks"]]
+    (lack,) = [lack for proof in done["proofs"] for lack in proof["lacks"]]
     assert (lack["reason"], lack["path"].startswith(f"/primary/user/{BOB}/INBOX/")) == ("live", True)
 
 
@@ -192,13 +192,15 @@ def test_silent_damage_at_the_destination_is_found_told_and_mended(make_house: M
     archive.write_bytes(spoiled)
     os.utime(archive, ns=(times.st_atime_ns, times.st_mtime_ns))
     done = house.run("drill", status=(EXIT_DAMAGED,))
-    assert {one["outcome"] for one in done["proofs"]} == {"failed"}
+    assert {proof["outcome"] for proof in done["proofs"]} == {"failed"}
     assert all(lack["path"].startswith("/primary/user/") for one in done["proofs"] for lack in one["lacks"])
-    told = {one.notice.cause: one.notice for one in NoticeRecord(house.staging).lasting()}
+    told = {standing.notice.cause: standing.notice for standing in NoticeRecord(house.staging).lasting()}
     notice = told[f"drill-failed:/primary/user/{ALICE}"]
     assert f"/primary/user/{ALICE}/INBOX/" in "\n".join(notice.lines)
     found = house.run("proof", "--failed", status=(EXIT_DAMAGED,))
-    assert {one["path"] for one in found["mailboxes"]} == {f"/primary/user/{one}" for one in (ALICE, BOB)}
+    assert {mailbox["path"] for mailbox in found["mailboxes"]} == {
+        f"/primary/user/{one}" for one in (ALICE, BOB)
+    }
     archive.write_bytes(whole)
     house.run("drill")
     assert house.run("proof")["groups"][0]["share"] == 1.0
@@ -211,7 +213,7 @@ def test_of_who_is_erased_no_drill_tells_any_more(make_house: Make) -> None:
     house.run(
         "erase", f"/primary/user/{ALICE}", "--reason", "asked for", "--yes", status=(EXIT_OK, EXIT_SKIPPED)
     )
-    assert [one.user for one in Proofs(house.staging).all()] == [BOB]
+    assert [proof.user for proof in Proofs(house.staging).all()] == [BOB]
     for file in (house.staging / ".mailhaul").glob("service.sqlite*"):
         assert ALICE.encode() not in file.read_bytes()
 
@@ -272,7 +274,7 @@ def ended_by(house: House, number: signal.Signals) -> int:
 
 def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
     assert ended_by(many, signal.SIGKILL) == -signal.SIGKILL
-    before = {one.user: one.tried for one in Proofs(many.staging).all()}
+    before = {proof.user: proof.tried for proof in Proofs(many.staging).all()}
     assert 2 <= len(before) < 9
     done = many.run("drill", "--mailboxes", "9")
     again = {one["user"] for one in done["proofs"]}
@@ -313,9 +315,9 @@ def test_a_mailbox_at_which_drills_are_killed_is_told_and_proven_when_it_does_no
             break
     assert killed == 2
     assert ends() in (EXIT_OK, -signal.SIGKILL)
-    proofs = {one.user: one for one in Proofs(house.staging).all()}
+    proofs = {proof.user: proof for proof in Proofs(house.staging).all()}
     assert (proofs[ALICE].outcome, proofs[BOB].outcome) == ("untried", "proven")
-    told = {one.notice.cause for one in NoticeRecord(house.staging).lasting()}
+    told = {standing.notice.cause for standing in NoticeRecord(house.staging).lasting()}
     assert told == {f"drill-failed:ends:/primary/user/{ALICE}"}
     assert house.run("drill", f"/primary/user/{ALICE}")["drill"]["proven"] == 1
     assert NoticeRecord(house.staging).lasting() == ()
@@ -341,10 +343,10 @@ def test_an_encrypted_backup_is_proven_with_the_private_key_and_not_without(tmp_
     done = json.loads(told.stdout)
     assert (done["drill"]["proven"], done["drill"]["failed"], done["drill"]["untried"]) == (0, 0, 2)
     assert "for ops" in done["proofs"][0]["error"]
-    notices = {one.notice.cause: one.notice for one in NoticeRecord(site.staging).lasting()}
+    notices = {standing.notice.cause: standing.notice for standing in NoticeRecord(site.staging).lasting()}
     assert "for ops" in "\n".join(notices["drill-failed:nothing"].lines)
     done = json.loads(site.run("drill", "--json", *site.with_key).stdout)
-    assert {one["outcome"] for one in done["proofs"]} == {"proven"}
+    assert {proof["outcome"] for proof in done["proofs"]} == {"proven"}
     notices = {one.notice.cause: one.notice for one in NoticeRecord(site.staging).lasting()}
     assert "drill-failed:nothing" not in notices
     keys = f'identities = ["{site.identity}"]\npassphrase_files = ["{site.passphrase}"]\n'
@@ -360,7 +362,7 @@ def test_copies_in_object_storage_are_proven_and_damage_there_is_found(tmp_path:
     site.run("sweep")
     site.config.write_text(site.config.read_text() + '\n[drill]\nreserve = "1 MB"\n')
     done = site.run("drill")
-    assert {(one["outcome"], one["place"]) for one in done["proofs"]} == {("proven", "ceph")}
+    assert {(proof["outcome"], proof["place"]) for proof in done["proofs"]} == {("proven", "ceph")}
     client = site.server.client()
     for one in client.list_objects_v2(Bucket=site.bucket, Prefix="site1/primary/")["Contents"]:
         data = bytearray(client.get_object(Bucket=site.bucket, Key=one["Key"])["Body"].read())
@@ -380,7 +382,7 @@ def test_damage_is_mended_from_a_tape_and_a_volume_that_is_away_is_no_damage(
     site.night()
     site.run("sweep")
     site.config.write_text(site.config.read_text() + '\n[drill]\nreserve = "1 MB"\nmailboxes = 2\n')
-    assert {one["place"] for one in site.run("drill", "--place", "drive")["proofs"]} == {"drive"}
+    assert {proof["place"] for proof in site.run("drill", "--place", "drive")["proofs"]} == {"drive"}
     (tmp_path / "tapes").rename(tmp_path / "shelf")
     (tmp_path / "tapes").mkdir()
     done = site.run("drill", "--place", "drive", status=(EXIT_SKIPPED,))

@@ -96,7 +96,7 @@ def mail(name: str, user: str, number: int) -> bytes:
 def content(place: Path) -> dict[tuple[str, str], list[bytes]]:
     """The messages of each mailbox."""
     return {
-        (name, user): sorted(one.read_bytes() for one in (place / name / user / "cur").iterdir())
+        (name, user): sorted(path.read_bytes() for path in (place / name / user / "cur").iterdir())
         for name in HOSTS
         for user in USERS
     }
@@ -127,7 +127,9 @@ def test_nights_restores_and_a_purge(site: Site) -> None:
         _no_key_stays(site)
 
         here.run(config, "purge", "--last", "1")
-        assert [one for one in site.archives() if ".g1." in one.name], "archives were written anew"
+        assert [archive for archive in site.archives() if ".g1." in archive.name], (
+            "archives were written anew"
+        )
         for (name, _), box in site.boxes.items():
             box.root.joinpath("cur", f"2.M1P1.{name}:2,S").unlink()
         here.run(config, "restore", "/", *with_key)
@@ -167,7 +169,7 @@ def test_a_worker_is_killed_and_its_archive_gone_on_with(site: Site) -> None:
         done = backup.ended()
         assert done["failures"] == []
         attempts = {
-            one["partition"]: one["attempts"] for one in site.here.run(slow, "runs", "latest")["units"]
+            unit["partition"]: unit["attempts"] for unit in site.here.run(slow, "runs", "latest")["units"]
         }
         assert attempts == {"one": 2, "two": 1, "three": 1}
         (first,) = site.here.staging.glob("one/user/*.mha")
@@ -228,7 +230,7 @@ def test_with_all_that_a_mail_host_held_nothing_of_earlier_nights_can_be_had(
                 box.root.joinpath("cur", f"{night}.M1P1.a:2,S").unlink()
         earlier, of_earlier = archives(), secrets_of(archives(), ops)
         (keys,) = (here.place / "keys").glob("*.structure")
-        (structure,) = (one.secret for one in read_structure_keys(keys))
+        (structure,) = (key.secret for key in read_structure_keys(keys))
         for box in boxes.values():
             box.root.joinpath("cur", "1.M2P1.a:2,S").rename(box.root / "cur" / "1.M2P1.a:2,FS")
             box.message("3.M1P1.a:2,S", b"Subject: new\n\n" + os.urandom(100_000).hex().encode())
@@ -259,7 +261,11 @@ def test_with_all_that_a_mail_host_held_nothing_of_earlier_nights_can_be_had(
 
     frames = [frame for file in earlier for frame in content_frames(file, structure)]
     assert len(frames) >= 4, "mail and search terms of two nights"
-    tried = [*handed, digest_key(structure), *keys_near(during + after, [one.slot for one in frames])]
+    tried = [
+        *handed,
+        digest_key(structure),
+        *keys_near(during + after, [content_frame.slot for content_frame in frames]),
+    ]
     assert len(tried) > 100
     assert not [one for one in tried if any(frame.opens_with(one) for frame in frames)]
     assert all(any(frame.opens_with(one) for one in of_earlier.contents) for frame in frames), "the keys do"

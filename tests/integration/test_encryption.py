@@ -114,7 +114,7 @@ def test_nights_browsing_and_a_restore_with_the_private_key(site: Site) -> None:
     site.run("backup")
     site.run("backup")
     assert len(site.archives()) == 2, "the third night has nothing to write"
-    for file in (one for one in site.staging.rglob("*.mh?") if one.is_file()):
+    for file in (path for path in site.staging.rglob("*.mh?") if path.is_file()):
         data = file.read_bytes()
         assert SUBJECT.encode() not in data, file
         assert b"jane" not in data, file
@@ -157,10 +157,10 @@ def test_a_file_that_has_lost_its_keys_is_read_with_those_of_a_copy(site: Site) 
     first, second = site.archives()
     (copy,) = site.vault.rglob(first.name)
     without = bytearray(first.read_bytes())
-    for one in frames_of(first.read_bytes()):
-        if one.at == 0 or one.header.type is FrameType.KEYS:
-            end = one.at + HEADER_BYTES + one.header.stored_bytes
-            without[one.at : end] = bytes(end - one.at)
+    for frame in frames_of(first.read_bytes()):
+        if frame.at == 0 or frame.header.type is FrameType.KEYS:
+            end = frame.at + HEADER_BYTES + frame.header.stored_bytes
+            without[frame.at : end] = bytes(end - frame.at)
     everything = site.tmp / "all.mha"
     everything.write_bytes(bytes(without) + second.read_bytes())
     files = ("-f", str(everything), "-f", str(copy))
@@ -214,10 +214,10 @@ def test_what_is_encrypted_stays_so_when_it_is_written_anew_without_recipients(s
     site.configure()
     site.run("backup", "--full")
     site.run("purge", "--last", "2")
-    (anew,) = (one for one in site.archives() if ".g1." in one.name)
+    (anew,) = (archive for archive in site.archives() if ".g1." in archive.name)
     assert _slots(anew)
     site.run("verify")
-    run = sorted(one.name.split(".")[0] for one in site.archives())[1]
+    run = sorted(path.name.split(".")[0] for path in site.archives())[1]
     assert site.restored("--at", run, *site.with_key) == []
 
 
@@ -244,7 +244,7 @@ def test_a_purge_writes_archives_anew_without_the_private_key(site: Site) -> Non
     Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
     site.run("backup")
     site.run("purge", "--last", "1")
-    assert [one.name for one in site.archives() if ".g1." in one.name], "it was written anew"
+    assert [archive.name for archive in site.archives() if ".g1." in archive.name], "it was written anew"
     site.run("verify")
     assert site.restored(*site.with_key) == []
 
@@ -318,13 +318,13 @@ def test_no_key_lies_in_any_file_but_its_own(site: Site) -> None:
     own = sorted(site.keys.glob("*.structure"))
     for file in own:
         assert file.stat().st_mode & 0o777 == 0o600
-        needles += [one.secret for one in read_structure_keys(file)]
+        needles += [key.secret for key in read_structure_keys(file)]
     for file in site.archives():
         for slot in _slots(file):
             (wrap,) = slot.wraps
             info = wrap_info(slot.archive, slot.salt, wrap.recipient)
             needles.append(unwrap(wrap.kem, site.private, wrap.sealed, info)[:32])
-    for file in (one for one in site.tmp.rglob("*") if one.is_file() and one not in own):
+    for file in (path for path in site.tmp.rglob("*") if path.is_file() and path not in own):
         data = file.read_bytes()
         for needle in needles:
             assert not any(form in data for form in (needle, needle.hex().encode())), file
@@ -345,8 +345,8 @@ def test_a_key_that_is_gone_ends_the_run(site: Site) -> None:
 
 def beside(place: Path) -> tuple[list[str], list[str]]:
     """The snapshots and tables that are sealed, and those in clear."""
-    names = sorted(one.name for one in (place / "_catalog").iterdir())
-    sealed = [one for one in names if one.endswith(".sealed")]
+    names = sorted(path.name for path in (place / "_catalog").iterdir())
+    sealed = [name for name in names if name.endswith(".sealed")]
     return sealed, [one for one in names if one not in sealed]
 
 
@@ -460,7 +460,7 @@ def test_a_purge_with_the_private_key_leaves_no_mail_that_nobody_needs(site: Sit
     site.run("backup")
     (old, _) = site.archives()
     site.run("purge", "--last", "1", *site.with_key)
-    (new,) = (one for one in site.archives() if ".g1." in one.name)
+    (new,) = (archive for archive in site.archives() if ".g1." in archive.name)
     assert site.restored(*site.with_key) == []
     site.run("verify", "--data", *site.with_key)
     assert not old.exists()
@@ -502,9 +502,9 @@ def test_an_erasure_needs_the_private_key_where_blocks_have_to_be_parted(site: S
     assert site.restored(*site.with_key) == []
     site.run("verify", "--data", *site.with_key)
     told = json.loads(site.run("erase", "--list", "--json").stdout)
-    assert [one["state"] for one in told["erasures"]] == ["done"]
+    assert [erasure["state"] for erasure in told["erasures"]] == ["done"]
 
 
 def _structure(site: Site) -> Keyring:
     (path,) = site.keys.glob("*.structure")
-    return Keyring(structures={one.id: one.secret for one in read_structure_keys(path)})
+    return Keyring(structures={key.id: key.secret for key in read_structure_keys(path)})

@@ -57,8 +57,8 @@ def all_keys(site: Site, *directories: Path) -> Keyring:
 def destroy(site: Site, user: str = "jane") -> None:
     there = DirectoryDestination(name="vault", path=str(site.vault))
     done = destroy_secrets(site.staging, [("primary", user)], [there], 1.0)
-    assert [one.name for one in done] == ["keys", "vault"]
-    assert all(one.done for one in done), done
+    assert [place.name for place in done] == ["keys", "vault"]
+    assert all(vault_place.done for vault_place in done), done
 
 
 def test_nights_a_purge_a_sweep_and_a_destroyed_secret(site: Site) -> None:
@@ -74,7 +74,7 @@ def test_nights_a_purge_a_sweep_and_a_destroyed_secret(site: Site) -> None:
     site.run("verify")
     site.run("sweep")
     assert left(site) == []
-    found = [read_keys(LocalFile(str(one))).mailboxes for one in site.vault.rglob("*.mha")]
+    found = [read_keys(LocalFile(str(path))).mailboxes for path in site.vault.rglob("*.mha")]
     assert all(found)
     before = plain_bytes(site.staging, site.vault, site.keys, keys=all_keys(site, site.vault))
     assert ONLY_HERS in before
@@ -125,10 +125,10 @@ def test_a_full_backup_moves_a_group_over(site: Site) -> None:
     site.run("backup")
     assert left(site) == []
     site.run("backup", "--full")
-    first, second, third = (read_keys(LocalFile(str(one))) for one in site.archives())
+    first, second, third = (read_keys(LocalFile(str(archive))) for archive in site.archives())
     assert (bool(first.mailboxes), bool(second.mailboxes), bool(third.mailboxes)) == (False, True, True)
     site.run("purge", "--last", "1")
-    assert all(read_keys(LocalFile(str(one))).mailboxes for one in site.archives())
+    assert all(read_keys(LocalFile(str(path))).mailboxes for path in site.archives())
     assert left(site) == []
     vault = vault_of(site.staging)
     assert vault is not None
@@ -139,8 +139,8 @@ def test_without_the_vault_no_run_begins_and_a_copy_brings_it_back(site: Site) -
     erasable(site)
     site.run("backup")
     site.run("sweep")
-    for one in site.keys.glob("*.vault.sealed"):
-        one.unlink()
+    for path in site.keys.glob("*.vault.sealed"):
+        path.unlink()
     assert "_vault/" in site.run("backup", status=1).stderr
     target = site.tmp / "blank"
     done = site.run("restore", "/", "--to", f"maildir:{target}/{{user}}", *site.with_key, status=1)

@@ -100,7 +100,7 @@ def test_a_person_is_erased_here_and_at_a_destination(site: Path, run: Run) -> N
     plan = json.loads(run("erase", "jane@example.org", "--reason", "17", "--dry-run", "--json"))
     assert plan["mailboxes"] == [{"partition": "primary", "user": "jane@example.org"}]
     assert plan["shared_bytes"] > 0
-    assert [one["place"] for one in plan["copies"]] == ["vault"]
+    assert [copy["place"] for copy in plan["copies"]] == ["vault"]
     assert b"for jane@example.org alone" in plain_bytes(site / "vault")
 
     assert "--yes" in run("erase", "jane@example.org", "--reason", "17", status=2)

@@ -28,7 +28,7 @@ def test_a_copy_that_is_not_rewritten_can_not_be_read(site: Site) -> None:  # no
     site.run("erase", "jane", "--reason", "17", "--yes", *site.with_key)
     told = json.loads(site.run("erase", "--list", "--json").stdout)["erasures"][0]
     assert told["state"] == "done"
-    assert any("secrets destroyed at keys, vault" in one["what"] for one in told["steps"])
+    assert any("secrets destroyed at keys, vault" in step["what"] for step in told["steps"])
     vault = vault_of(site.staging)
     assert vault is not None
     assert set(vault.secrets) == {("primary", user) for user in ("jim", "joe")}
@@ -60,7 +60,7 @@ def test_no_secret_is_told_to_be_destroyed_of_who_had_none(site: Site) -> None: 
     site.run("sweep")
     site.run("erase", "jane", "--reason", "17", "--yes", *site.with_key)
     (told,) = json.loads(site.run("erase", "--list", "--json").stdout)["erasures"]
-    assert [one["what"] for one in told["steps"] if "secrets destroyed" in one["what"]] == []
+    assert [step["what"] for step in told["steps"] if "secrets destroyed" in step["what"]] == []
 
 
 def _again(site: Site) -> None:  # noqa: F811

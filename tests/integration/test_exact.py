@@ -21,7 +21,7 @@ Mail = dict[str, Counter[tuple[str, frozenset[str]]]]
 def mail_of(account: SeenAccount) -> Mail:
     """The messages of each folder, each by its content and its flags."""
     return {
-        name: Counter((one.digest, one.flags - {"\\Recent"}) for one in folder.messages.values())
+        name: Counter((message.digest, message.flags - {"\\Recent"}) for message in folder.messages.values())
         for name, folder in account.folders.items()
     }
 
@@ -70,7 +70,7 @@ def test_as_it_was_and_back(
         watcher.open("INBOX")
         done = mailhaul.run(config, "restore", "/", "--exact")
         assert watcher.look() == 5
-    assert [planned[one] for one in COUNTS] == [done[one] for one in COUNTS] == [2, 2, 1, 3]
+    assert [planned[count] for count in COUNTS] == [done[one] for one in COUNTS] == [2, 2, 1, 3]
     after = server.view(ALICE)
     day = datetime.now(UTC).date().isoformat()
     assert without_aside(mail_of(after)) == then
@@ -125,7 +125,7 @@ def test_state_is_taken_back(
         client.flag([2], "+", "\\Flagged")
     undone = mailhaul.run(config, "restore", "--undo", "latest", status=3)
     assert (undone["flagged"], undone["moved"], undone["removed"]) == (1, 1, 0)
-    assert [one["path"] for one in undone["skipped"]] == [f"/primary/user/{ALICE}/INBOX/2"]
+    assert [skip["path"] for skip in undone["skipped"]] == [f"/primary/user/{ALICE}/INBOX/2"]
     after = mail_of(server.view(ALICE))
     assert after["Kept"] == before["Kept"]
     touched = {flags for _, flags in after["INBOX"] - before["INBOX"]}
@@ -153,4 +153,4 @@ def test_a_warm_standby(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: 
         assert done["aside"] == (1 if night else 0)
         assert without_aside(mail_of(second.view(ALICE))) == mail_of(first.view(ALICE))
         again = mailhaul.run(config, "restore", *standby)
-        assert [again[one] for one in COUNTS] == [0, 0, 0, 0]
+        assert [again[count] for count in COUNTS] == [0, 0, 0, 0]

@@ -55,7 +55,9 @@ def mail(store: Path) -> Mailboxes:
         for name, messages in maildir_folders(home)
     }
     assert sum(map(len, found.values())) >= 160
-    assert any(one.flags & {"$Forwarded", "NonJunk"} for messages in found.values() for one in messages)
+    assert any(
+        message.flags & {"$Forwarded", "NonJunk"} for messages in found.values() for message in messages
+    )
     return found
 
 
@@ -77,7 +79,7 @@ def test_everything_comes_back(mail: Mailboxes, staging: Path, kind: tuple[str, 
             "restore", EVERYBODY, *where, "--workers", 2, "--json", status=3 if kind[1].ends_lines else 0
         ).stdout
     )
-    reasons = [one["reason"] for one in told["skipped"]]
+    reasons = [skip["reason"] for skip in told["skipped"]]
     assert reasons == (["line-end"] if kind[1].ends_lines else [])
     assert told["restored"] == sum(map(len, mail.values()))
     assert kind[1].read() == mail
@@ -89,8 +91,8 @@ def test_everything_comes_back(mail: Mailboxes, staging: Path, kind: tuple[str, 
     assert kind[1].read() == mail
 
 
-def _ended(one: Found) -> Found:
-    return one if one.content.endswith(b"\n") else replace(one, content=one.content + b"\n")
+def _ended(found: Found) -> Found:
+    return found if found.content.endswith(b"\n") else replace(found, content=found.content + b"\n")
 
 
 def test_the_same_restore_gives_the_same_archive(mail: Mailboxes, staging: Path, tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_a_stream_that_nobody_reads(staging: Path) -> None:
 def test_parts_of_a_mailbox(mail: Mailboxes, staging: Path, kind: tuple[str, Kind]) -> None:
     jane = f"{EVERYBODY}/jane@example.org"
     listed = json.loads(run("ls", f"{jane}/INBOX", "--staging", staging, "--json").stdout)
-    uids = [one["uid"] for one in listed["messages"]][:2]
+    uids = [message["uid"] for message in listed["messages"]][:2]
     paths = [f"{jane}/INBOX/{uid}" for uid in uids] + [f"{jane}/Sent"]
     where = ("--staging", staging, "--to", kind[0])
     planned = json.loads(run("restore", *paths, *where, "--dry-run", "--json").stdout)

@@ -112,7 +112,9 @@ def ended(run: subprocess.Popen[str]) -> tuple[Any, str]:
 
 def mail_of(root: Path) -> dict[str, bytes]:
     found = {
-        str(one.relative_to(root)): one.read_bytes() for one in root.rglob("*") if one.parent.name == "cur"
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.parent.name == "cur"
     }
     assert len(found) == len(USERS) * MESSAGES
     return found
@@ -192,7 +194,7 @@ def test_the_users_of_a_real_server_are_minded(
     assert server.view("probe@example.org") == before
     back = mailhaul.place / "back"
     mailhaul.run(config, "restore", "/", "--to", f"maildir:{back}/{{user}}", "--full-speed")
-    assert len([one for one in back.rglob("*") if one.parent.name in ("cur", "new")]) == 8
+    assert len([path for path in back.rglob("*") if path.parent.name in ("cur", "new")]) == 8
 
 
 def test_without_a_governed_host_nobody_looks(place: Path, server: SlowImap) -> None:

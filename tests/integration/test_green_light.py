@@ -86,7 +86,7 @@ class Place:
         return [
             self.run("runs"),
             json.dumps(runs),
-            *(self.run("runs", one["run"], "--json") for one in runs),
+            *(self.run("runs", run["run"], "--json") for run in runs),
             json.dumps(self.good()),
             self.run("status", "--json", "--behind"),
             self.run("status", "--json", "--behind", "2026-01-01"),
@@ -109,7 +109,7 @@ def test_nights_in_which_mailboxes_cannot_be_read(place: Place) -> None:
     first = place.backup()["run"]
     place.close("ben")
     for _ in range(2):
-        assert {one["path"] for one in place.backup(status=3)["skipped"]} == {"/primary/user/ben"}
+        assert {skip["path"] for skip in place.backup(status=3)["skipped"]} == {"/primary/user/ben"}
     good = place.good()
     assert (good["run"], good["mailboxes"], good["behind"], good["never"]) == (first, 3, 1, 0)
     assert place.behind() == {"ben": "mailbox"}
@@ -118,7 +118,7 @@ def test_nights_in_which_mailboxes_cannot_be_read(place: Place) -> None:
     for user in USERS:
         place.close(user)
     failed = place.backup(status=1)
-    assert [one["code"] for one in failed["failures"]] == ["store-unreadable"]
+    assert [failure["code"] for failure in failed["failures"]] == ["store-unreadable"]
     assert (place.good()["run"], set(place.behind())) == (first, set(USERS))
     for user in USERS:
         place.open(user)
@@ -126,7 +126,9 @@ def test_nights_in_which_mailboxes_cannot_be_read(place: Place) -> None:
     assert (place.good()["run"], place.behind(), place.behind("2026-01-01")) == (last, {}, {})
     place.run("restore", "/", "--to", f"maildir:{place.path}/back")
     for user in USERS:
-        kept = {one.name for one in (place.path / "back" / user / "Maildir").glob("*/*.*") if one.is_file()}
+        kept = {
+            path.name for path in (place.path / "back" / user / "Maildir").glob("*/*.*") if path.is_file()
+        }
         assert kept == {one.name for one in (place.store / user / "Maildir").glob("*/*.*") if one.is_file()}
 
 
@@ -169,7 +171,7 @@ def test_exclusions_are_counted_apart(place: Place) -> None:
         place.mailbox("anna").folder(f".Junk{number}")
     place.close("ben")
     told = place.backup("--exclude-folder", "Junk*", status=3)
-    assert ([one["reason"] for one in told["skipped"]], len(told["excluded"])) == (["mailbox"], 3)
+    assert ([skip["reason"] for skip in told["skipped"]], len(told["excluded"])) == (["mailbox"], 3)
     (run,) = json.loads(place.run("runs", "--json"))["runs"]
     assert (run["skipped"], run["excluded"]) == (1, 3)
     text = place.run("runs", "latest")

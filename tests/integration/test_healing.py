@@ -154,8 +154,8 @@ def test_a_file_that_holds_another_archive_is_noticed_by_all(nights: Nights) -> 
     first = nights.back_up()["run"]
     nights.deliver()
     second = nights.back_up()["run"]
-    one, other = nights.archives()
-    old, new = one.read_bytes(), other.read_bytes()
+    path, other = nights.archives()
+    old, new = path.read_bytes(), other.read_bytes()
     other.write_bytes(old)
     assert [one["reason"] for one in nights.run("verify", status=4)["damaged"]] == ["foreign"]
     assert nights.run("ls", "/primary/user/jane/INBOX", status=4)["error"]["code"] == "damaged"
@@ -164,11 +164,11 @@ def test_a_file_that_holds_another_archive_is_noticed_by_all(nights: Nights) -> 
     nights.run("restore", "/", "--at", first, "--to", out)
     nights.run("purge", "--last", "1", "--dry-run")
     done = nights.back_up(status=3)
-    assert [one["reason"] for one in done["alarms"]] == ["archive-missing"]
+    assert [alarm["reason"] for alarm in done["alarms"]] == ["archive-missing"]
     assert done["read"] == 7
     nights.restores_exactly()
 
-    one.write_bytes(new)  # the first one holds the second now
+    path.write_bytes(new)  # the first one holds the second now
     found = nights.run("restore", "/", "--at", first, "--to", f"maildir:{nights.place / 'third'}", status=4)
     assert found["restored"] == 0
     assert nights.run("restore", "/", "--at", second, "--to", out, status=4)["restored"] == 0
@@ -180,7 +180,7 @@ def test_an_archive_that_is_missing_is_told_before_what_it_held_is_read_again(ni
     nights.deliver()
     away = file.rename(nights.place / "away")
     done = nights.back_up(status=3)
-    assert [(one["path"], one["reason"], one["held"]) for one in done["alarms"]] == [
+    assert [(alarm["path"], alarm["reason"], alarm["held"]) for alarm in done["alarms"]] == [
         ("/primary/user", "archive-missing", 0)
     ]
     assert file.name in done["alarms"][0]["detail"]
@@ -198,7 +198,7 @@ def flipped(file: Path) -> None:
 
 
 def of_another_run(file: Path) -> None:
-    file.write_bytes(next(one for one in file.parent.iterdir() if one != file).read_bytes())
+    file.write_bytes(next(path for path in file.parent.iterdir() if path != file).read_bytes())
 
 
 @pytest.mark.parametrize("harm", [flipped, of_another_run])
@@ -334,7 +334,7 @@ def test_a_purged_run_stays_purged_whose_archive_only_a_rebuild_has_known(nights
     assert len(nights.archives()) == 1
 
     def told() -> list[tuple[str, bool]]:
-        return [(one["state"], one["purged"]) for one in nights.run("runs")["runs"]]
+        return [(run["state"], run["purged"]) for run in nights.run("runs")["runs"]]
 
     before = told()
     assert before == [("done", False), ("failed", True), ("done", True)]
@@ -356,7 +356,7 @@ def test_a_catalog_that_is_lost_is_made_again_by_the_next_backup(nights: Nights)
     for file in (nights.staging / ".mailhaul").glob("catalog.sqlite*"):
         file.unlink()
     done = nights.back_up(status=3)
-    assert [(one["path"], one["reason"]) for one in done["alarms"]] == [("/", "catalog-lost")]
+    assert [(alarm["path"], alarm["reason"]) for alarm in done["alarms"]] == [("/", "catalog-lost")]
     assert (done["state"], done["read"]) == ("done", 0)
     nights.run("purge", "--last", "3")
     nights.run("catalog rebuild")
@@ -434,7 +434,9 @@ def test_a_plan_promises_only_what_is_at_hand(nights: Nights) -> None:
     nights.back_up()
     first, second = nights.archives()
     goal = ("--to", f"maildir:{nights.place / 'out'}")
-    (missing,) = {one["archive"] for one in nights.run("verify")["archives"] if one["file"] == str(first)}
+    (missing,) = {
+        archive["archive"] for archive in nights.run("verify")["archives"] if archive["file"] == str(first)
+    }
     plan = command("restore", "/", "--dry-run", "-f", second, *goal, status=(4,))
     done = command("restore", "/", "-f", second, *goal, status=(4,))
     assert (
@@ -444,7 +446,7 @@ def test_a_plan_promises_only_what_is_at_hand(nights: Nights) -> None:
     )
     assert {one["archive"]: one["there"] for one in plan["needs"]} == {
         missing: False,
-        **dict.fromkeys([one["archive"] for one in plan["mailboxes"]], True),
+        **dict.fromkeys([mailbox["archive"] for mailbox in plan["mailboxes"]], True),
     }
     # It is told by the name that its file had, also where nothing of the staging area is at hand.
     (gone,) = [one for one in plan["needs"] if not one["there"]]

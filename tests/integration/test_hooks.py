@@ -104,13 +104,13 @@ def test_hooks_are_told_the_facts(site: Site, tmp_path: Path) -> None:
         "MAILHAUL_RUN": done["run"],
         "MAILHAUL_STAGING": str(site.staging),
     }
-    assert sorted(one["file"] for one in units) == sorted(done["archives"])
+    assert sorted(unit["file"] for unit in units) == sorted(done["archives"])
     assert {(one["partition"], one["group"], one["state"]) for one in units} == {
         ("primary", "early", "sealed"),
         ("primary", "late", "sealed"),
     }
     assert after["state"] == after["environment"]["MAILHAUL_STATE"] == "done"
-    assert sorted(str(site.staging / one) for one in after["archives"]) == sorted(done["archives"])
+    assert sorted(str(site.staging / archive) for archive in after["archives"]) == sorted(done["archives"])
     named = Path(after["manifest"]).read_text()  # it was there when the hook was called
     assert all(one in named for one in after["archives"])
 
@@ -135,7 +135,7 @@ def test_a_hook_that_fails_before_stops_the_run(site: Site) -> None:
     assert not list(site.staging.glob("primary/*/*"))
     record = site.document("runs", "latest")
     assert (record["state"], record["error"]) == ("failed", failed["message"])
-    assert [(one["hook"], one["output"]) for one in record["failed_hooks"]] == [
+    assert [(hook["hook"], hook["output"]) for hook in record["failed_hooks"]] == [
         ("before_run", "the snapshot is not there\n")
     ]
     site.configure()
@@ -148,7 +148,7 @@ def test_a_hook_that_fails_after_is_told_and_hides_nothing(site: Site) -> None:
     done = site.document("backup", status=3)
     assert done["state"] == "done"
     assert done["messages"] == 2
-    assert [one.partition(":")[0] for one in done["troubles"]] == [
+    assert [trouble.partition(":")[0] for trouble in done["troubles"]] == [
         "the hook after_unit ended with 1",
         "the hook after_unit ended with 1",
         "the hook after_run ended with 1",

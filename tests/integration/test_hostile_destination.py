@@ -78,12 +78,12 @@ def site(tmp_path: Path) -> TwoPlaces:
 def forge(archive: Path, kind: FrameType) -> None:
     """Change a bit of each frame of a kind, and make its checksum right."""
     data = bytearray(archive.read_bytes())
-    for one in frames_of(bytes(data)):
-        if one.header.type is kind:
-            start = one.at + HEADER_BYTES
+    for frame in frames_of(bytes(data)):
+        if frame.header.type is kind:
+            start = frame.at + HEADER_BYTES
             data[start + 20] ^= 1
-            header = one.header._replace(checksum=frames.checksum(data[start : one.end]))
-            data[one.at : start] = frames.pack_header(header)
+            header = frame.header._replace(checksum=frames.checksum(data[start : frame.end]))
+            data[frame.at : start] = frames.pack_header(header)
     archive.write_bytes(data)
 
 
@@ -230,4 +230,4 @@ def test_records_of_runs_are_not_written_in_clear_before_recipients_are_known(
     command(f"--config {config} sweep")
     written = list((tmp_path / HOSTILE).glob("_runs/*/*.mhr"))
     assert len(written) == 3
-    assert all(read_slots(LocalFile(str(one))) for one in written)
+    assert all(read_slots(LocalFile(str(path))) for path in written)

@@ -69,7 +69,7 @@ class Restored:
             self.outcome: MailboxOutcome = mailbox.outcome()
             self.listed = mailbox.listed()["Box"]
             skipped += mailbox.skipped()
-        self.told = {int(one.path.partition("/")[2]): one for one in skipped if "/" in one.path}
+        self.told = {int(skip.path.partition("/")[2]): skip for skip in skipped if "/" in skip.path}
         self.of_folder = [one for one in skipped if "/" not in one.path]
         (uids,) = self.outcome.uids
         self.uids = dict(zip(numbers(uids.uids), numbers(uids.new_uids), strict=True))
@@ -93,7 +93,7 @@ def check(
 
 def refusals(restored: Restored) -> set[str]:
     """The words with which messages were refused, without what differs."""
-    return {one.detail.partition(" (")[0] for one in restored.told.values() if one.reason == "refused"}
+    return {skip.detail.partition(" (")[0] for skip in restored.told.values() if skip.reason == "refused"}
 
 
 def made_by_dovecot(wire: bytes) -> bytes:
@@ -194,9 +194,9 @@ def check_keywords(
     """Each message is there, with its keywords but for those that are told; returns these."""
     told = {
         word
-        for one in restored.of_folder
-        if one.reason == "keyword"
-        for word in re.findall(r" came back without (\S+):", one.detail)
+        for skip in restored.of_folder
+        if skip.reason == "keyword"
+        for word in re.findall(r" came back without (\S+):", skip.detail)
     }
     assert restored.told == {}
     with server.login("jane") as client:
@@ -289,7 +289,7 @@ def test_access_lists(
         mailbox.open_folder(BOX).finish()
         assert mailbox.add_file(file(b".Box/dovecot-acl", content), [content])
         mailbox.commit()
-        told = [(one.path, one.reason, one.detail) for one in mailbox.skipped()]
+        told = [(skip.path, skip.reason, skip.detail) for skip in mailbox.skipped()]
     assert told == [("Box", "acl", "IMAP can't say this right: 'group=staff lr'")]
     with server.login("jane") as client:
         _, (line,) = client._client.getacl("Box")

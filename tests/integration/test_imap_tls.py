@@ -46,7 +46,7 @@ def backed_up(server: Dovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> 
 
 
 def messages(server: Dovecot) -> list[str]:
-    return [one.digest for _, one in sorted(server.view(JANE).folders["INBOX"].messages.items())]
+    return [message.digest for _, message in sorted(server.view(JANE).folders["INBOX"].messages.items())]
 
 
 @both_servers

@@ -106,7 +106,7 @@ class Server:
         return sorted([*(below / "new").iterdir(), *(below / "cur").iterdir()])
 
     def flag(self, user: str, folder: str, name: str, flags: str) -> None:
-        (path,) = (one for one in self.files(user, folder) if one.name.partition(":")[0] == name)
+        (path,) = (file for file in self.files(user, folder) if file.name.partition(":")[0] == name)
         path.rename(self.folder(user, folder) / "cur" / f"{name}:2,{flags}")
 
     def expunge(self, user: str, folder: str, name: str) -> None:
@@ -116,7 +116,7 @@ class Server:
         self.number(user, folder)
 
     def move(self, user: str, source: str, target: str, name: str) -> None:
-        (path,) = (one for one in self.files(user, source) if one.name.partition(":")[0] == name)
+        (path,) = (file for file in self.files(user, source) if file.name.partition(":")[0] == name)
         path.rename(self.folder(user, target) / "cur" / path.name)
         self.number(user, source)
         self.number(user, target)
@@ -154,10 +154,10 @@ class Backups:
         path = LogicalPath("primary", "user", user)
         choice = Choice(archive=archive, user=user, to_user=user, place=os.fsencode(user), path=path)
         places = {}
-        for one, data in self.chain.archives.items():
-            file = self.place / f"{one.hex()}.mha"
+        for archive_id, data in self.chain.archives.items():
+            file = self.place / f"{archive_id.hex()}.mha"
             file.write_bytes(data)
-            places[one] = file
+            places[archive_id] = file
         with opened_archives(in_files(places)) as archives:
             report = restore(archives, (choice,), MaildirTarget(str(target)), lambda _: None).total()
         assert (report.damaged, report.skipped) == ((), ())
@@ -214,8 +214,8 @@ def test_nothing_changed(backups: Backups, opens: list[bytes]) -> None:
     report = backups.night()
     assert (report.archive, report.name, report.read, opens) == (None, "", 0, [])
     assert report.messages == 12
-    assert all(not one.changed for one in report.mailboxes)
-    assert all(one.listed == one.stored == 6 for one in report.mailboxes)
+    assert all(not mailbox.changed for mailbox in report.mailboxes)
+    assert all(summary.listed == summary.stored == 6 for summary in report.mailboxes)
     backups.check()
 
 
@@ -223,7 +223,9 @@ def test_only_what_is_new_is_read(server: Server, backups: Backups, opens: list[
     new = server.deliver("anna")
     report = backups.night()
     assert (opens, report.read) == ([new.encode()], 1)
-    assert [(one.user, one.added, one.vanished, one.changed) for one in report.mailboxes] == [
+    assert [
+        (mailbox.user, mailbox.added, mailbox.vanished, mailbox.changed) for mailbox in report.mailboxes
+    ] == [
         ("anna", 1, 0, True),
         ("bert", 0, 0, False),
     ]
@@ -270,15 +272,17 @@ class TestFolders:
         backups.check_all()
 
     def test_folders_that_change_places(self, server: Server, backups: Backups, opens: list[bytes]) -> None:
-        one, other, away = (server.folder("anna", name) for name in (".Sent", ".Sent.Old", ".Away"))
-        one.rename(away)
-        other.rename(one)
+        path, other, away = (server.folder("anna", name) for name in (".Sent", ".Sent.Old", ".Away"))
+        path.rename(away)
+        other.rename(path)
         away.rename(other)
         shutil.rmtree(server.folder("bert", ".Trash"))
         server.folder("bert", ".Sent").rename(server.folder("bert", ".Trash"))
         report = backups.night()
         assert (report.read, opens) == (0, [])
-        assert [(one.added, one.vanished, one.changed) for one in report.mailboxes] == [(0, 0, True)] * 2
+        assert [(mailbox.added, mailbox.vanished, mailbox.changed) for mailbox in report.mailboxes] == [
+            (0, 0, True)
+        ] * 2
         backups.check_all()
 
     def test_a_folder_made_anew_with_the_same_names(self, server: Server, backups: Backups) -> None:
@@ -357,7 +361,7 @@ class TestParts:
     def test_a_folder_that_was_never_stored_is_told(self, server: Server, backups: Backups) -> None:
         server.make_folder("anna", ".Later")
         report = backups.night(users=("anna",), selection=self.ONLY_SENT)
-        assert [(one.path, one.reason) for one in report.skipped] == [
+        assert [(skip.path, skip.reason) for skip in report.skipped] == [
             ("/primary/user/anna/Later", "not-asked")
         ]
         assert report.archive is None
@@ -366,12 +370,12 @@ class TestParts:
         without = Selection(rules=FolderRules(("Sent",)))
         server.deliver("anna", ".Sent")
         report = backups.night(selection=without)
-        assert {(one.path, one.reason) for one in report.skipped} == {
+        assert {(skip.path, skip.reason) for skip in report.skipped} == {
             (f"/primary/user/{user}/{folder}", "excluded")
             for user in server.users
             for folder in ("Sent", "Sent/Old")
         }
-        assert all((one.vanished, one.changed) == (0, True) for one in report.mailboxes)
+        assert all((mailbox.vanished, mailbox.changed) == (0, True) for mailbox in report.mailboxes)
         assert not {b".Sent", b".Sent.Old"} & backups.chain.mailbox("anna").keys()
         again = backups.night(selection=without)
         assert (again.archive, again.skipped) == (None, report.skipped)
@@ -380,10 +384,10 @@ class TestParts:
 
     def test_what_arrived_earlier_is_left_out(self, server: Server, backups: Backups) -> None:
         old, new = server.deliver("anna"), server.deliver("anna")
-        (path,) = (one for one in server.files("anna") if one.name == old)
+        (path,) = (file for file in server.files("anna") if file.name == old)
         os.utime(path, (1_000_000_000, 1_000_000_000))
         report = backups.night(mode=BackupMode(since=1_500_000_000.0))
-        assert [one.reason for one in report.skipped] == ["older"]
+        assert [skip.reason for skip in report.skipped] == ["older"]
         anna = report.mailboxes[0]
         assert (anna.listed, anna.stored, anna.skipped) == (8, 7, 1)
         names = backups.chain.mailbox("anna")[b""][1]
@@ -434,9 +438,9 @@ class TestElsewhere:
         (server.root / "bert").write_text("no mailbox")
         server.deliver("anna")
         report = backups.night(users=("anna", "bert"))
-        assert [one.path for one in report.unopened] == ["/primary/user/bert"]
+        assert [skip.path for skip in report.unopened] == ["/primary/user/bert"]
         assert report.unopened == report.skipped
-        assert [one.user for one in report.mailboxes] == ["anna"]
+        assert [mailbox.user for mailbox in report.mailboxes] == ["anna"]
         archive = backups.chain.reader(ArchiveId(report.archive or b""))
         assert archive.directory.unopened == report.unopened
         assert backups.night(users=("anna", "bert")).archive is None
@@ -479,7 +483,7 @@ class TestLostData:
         report = backups.night()
         assert report.read == 1
         assert 0 < report.new_bytes < 5000
-        assert not any(one.changed for one in report.mailboxes)
+        assert not any(mailbox.changed for mailbox in report.mailboxes)
         backups.check()
         again = backups.night()
         assert (again.archive, again.read) == (None, 0)
@@ -520,7 +524,7 @@ def test_self_contained(server: Server, backups: Backups) -> None:
     report = backups.night(mode=BackupMode(self_contained=True))
     assert report.read == 13
     assert report.references == ()
-    assert [(one.added, one.vanished) for one in report.mailboxes] == [(1, 0), (0, 0)]
+    assert [(mailbox.added, mailbox.vanished) for mailbox in report.mailboxes] == [(1, 0), (0, 0)]
     for archive in list(backups.chain.archives):
         if archive != report.archive:
             del backups.chain.archives[archive]
@@ -531,7 +535,7 @@ def test_full(server: Server, backups: Backups) -> None:
     report = backups.night(mode=BackupMode(full=True))
     assert report.read == 12
     assert report.archive is not None
-    assert not any(one.changed for one in report.mailboxes)
+    assert not any(mailbox.changed for mailbox in report.mailboxes)
     assert report.new_bytes < backups.chain.moments[0].report.new_bytes
     backups.check()
 
@@ -588,7 +592,7 @@ class TestFromAnotherHost:
         assert report.new_bytes < 5000
         with opened_archives(Holdings(locations=parents.locations, places=(place.staging(),))) as archives:
             reader = archives(last)
-            stored = {one.user: one.stored for one in reader.directory.mailboxes}
+            stored = {mailbox.user: mailbox.stored for mailbox in reader.directory.mailboxes}
         assert stored == dict.fromkeys(server.users, 8)
 
     def test_nothing_changed(self, server: Server, place: Place) -> None:

@@ -35,7 +35,7 @@ def test_recipients_from_a_script(
     assert config.encryption.recipients == (public[0],)
     assert config.encryption.required
     two = tmp_path / "two"
-    assert main(["init", "--dir", str(two), *(w for one in public for w in ("--recipient", str(one)))]) == 0
+    assert main(["init", "--dir", str(two), *(w for path in public for w in ("--recipient", str(path)))]) == 0
     assert "there is one recipient" not in capsys.readouterr().err
     assert load(two / "mailhaul.toml").encryption.recipients == tuple(public)
 

@@ -88,13 +88,15 @@ def test_keywords_for_which_there_are_no_letters(
     assert messages == {1: 26, 2: 3, 3: 1, 4: 1}
 
     report = mailhaul.run(mailhaul.configure(old, doveadm=()), "backup", status=3)
-    assert "keyword" in {one["reason"] for one in report["skipped"]}
+    assert "keyword" in {skip["reason"] for skip in report["skipped"]}
 
 
 def _newest(mailhaul: Mailhaul) -> list[tuple[str, dict[int, int]]]:
     """Folders and how many keywords their messages have, by UID, of the newest backup."""
     folders = stored_mailboxes(mailhaul.staging)[ALICE].folders
-    return [(one.name, {each.uid: len(each.keywords) for each in messages}) for one, messages in folders]
+    return [
+        (folder.name, {each.uid: len(each.keywords) for each in messages}) for folder, messages in folders
+    ]
 
 
 @pytest.mark.parametrize("layout", ["fs-control", "control-index"])

@@ -73,7 +73,7 @@ def told(reader: subprocess.Popen[str]) -> Figures:
 def nobody_waited_in_vain(figures: Sequence[Figures], rate: int, counted: str, largest: int) -> None:
     """However slow this machine is just now: no more was booked than was read, but for the last batch and the
     message that was not finished; and nobody had to wait for more than a batch of each of them."""
-    booked = sum(getattr(one, f"seconds_for_{counted}") for one in figures)
+    booked = sum(getattr(figure, f"seconds_for_{counted}") for figure in figures)
     read = sum(one.size_bytes if counted == "bytes" else one.messages for one in figures)
     assert booked <= read / rate + len(figures) * (BATCH_SECONDS + largest / rate) + 1e-6
     longest = max(BATCH_SECONDS, 1 / rate)
@@ -105,13 +105,13 @@ def test_two_processes_share_a_limit(
     start: Processes, host: str, limits: tuple[int, int], sizes: str, counted: str, rate: int
 ) -> None:
     readers = [start(*READER, host, *limits, sizes) for _ in range(2)]
-    for one in readers:
-        ready(one)
+    for reader in readers:
+        ready(reader)
     until = time.monotonic() + SECONDS
     for one in readers:
         begin(one, until)
     figures = [told(one) for one in readers]
-    seconds = max(one.ended for one in figures) - min(one.begun for one in figures)
+    seconds = max(figure.ended for figure in figures) - min(one.begun for one in figures)
     read = [one.size_bytes if counted == "bytes" else one.messages for one in figures]
     slack = BURST_NS / 1e9 + len(readers) * BATCH_SECONDS
     assert sum(read) <= 1.02 * rate * (seconds + slack)

@@ -77,7 +77,7 @@ def test_of_a_lost_house_a_destination_and_paper_are_enough(
     (own,) = (tmp_path / "keys").glob("*.structure")
     assert own.read_bytes() == next(site.keys.glob("*.structure")).read_bytes()
     assert own.stat().st_mode & 0o777 == 0o600
-    assert not [one for one in (tmp_path / "staging/_catalog").iterdir() if one.suffix != ".sealed"]
+    assert not [path for path in (tmp_path / "staging/_catalog").iterdir() if path.suffix != ".sealed"]
     for number, (run, mail) in enumerate(site.moments.items()):
         target = tmp_path / f"restored-{number}"
         words = ("--at", run, "--to", f"maildir:{target}/{LAYOUT}", "--identity", typed)
@@ -157,7 +157,10 @@ def test_archives_of_others_at_the_destination_are_said_and_keep_nobody(tmp_path
     ended, _, error = run_command(*f"{config} catalog rebuild --from vault --identity".split(), typed)
     assert ended == 4
     assert f"vault:primary/user/{foreign.name}" in error
-    ids = [read_structure_keys(next(one.keys.glob("*.structure")))[0].id.hex() for one in (site, own)]
+    ids = [
+        read_structure_keys(next(guarded_site.keys.glob("*.structure")))[0].id.hex()
+        for guarded_site in (site, own)
+    ]
     assert all(f"structure key {one} came out" in error for one in ids), error
     run_id = max(site.moments)
     target = tmp_path / "restored"
@@ -167,7 +170,7 @@ def test_archives_of_others_at_the_destination_are_said_and_keep_nobody(tmp_path
 
 
 def test_archives_come_back_without_a_private_key(site: GuardedSite, tmp_path: Path) -> None:
-    wanted = sorted(one.name for one in (site.place / "vault/primary/user").iterdir())
+    wanted = sorted(path.name for path in (site.place / "vault/primary/user").iterdir())
     left = site.staging / "primary/user" / f"{wanted[0]}.0.partial"  # by a recall that was killed
     whole = (site.place / "vault/primary/user" / wanted[0]).read_bytes()
     left.write_bytes(whole[: len(whole) * 2 // 3])

@@ -116,7 +116,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
 
 
 def test_all_comes_back_from_the_destination_alone(site: Site) -> None:
-    before = [(one["run"], one["state"]) for one in site.run("runs")["runs"]]
+    before = [(run["run"], run["state"]) for run in site.run("runs")["runs"]]
     shutil.rmtree(site.mailhaul.staging)
     site.mailhaul.staging.mkdir()
     rebuilt = site.run("catalog rebuild", "--from", "vault")
@@ -141,7 +141,7 @@ def test_a_backup_without_its_catalog_begins_with_what_there_is(site: Site) -> N
     for path in site.mailhaul.staging.joinpath(".mailhaul").glob("catalog.sqlite*"):
         path.unlink()
     told = site.night(status=3)
-    assert [one["reason"] for one in told["alarms"]] == ["catalog-lost"]
+    assert [alarm["reason"] for alarm in told["alarms"]] == ["catalog-lost"]
     assert told["read"] == 3
     site.sweep()
     site.check()

@@ -167,7 +167,7 @@ def content_of(staging: Path) -> dict[tuple[str, str, str], list[object]]:
                 for folder in mailbox.folders:
                     messages = messages_of(archive, entry, folder)
                     found[archive.header.partition, mailbox.user, folder.folder.name] = [
-                        replace(one, pieces=()) for one in messages
+                        replace(message, pieces=()) for message in messages
                     ]
         finally:
             file.close()
@@ -237,7 +237,7 @@ def test_the_newest_mail_first_on_two_hosts(
         done = here.run(config, "restore", "--resume", "latest")
     for host, (user, _) in last.items():
         there = {whose for (_, whose), place in places.items() if place.partition == host}
-        came = [one for one in lines if one["path"].rpartition("/")[2] in there]
+        came = [line for line in lines if line["path"].rpartition("/")[2] in there]
         assert [one["path"] for one in came[:2]] == [f"/old/user/{user}"] * 2
         assert came[0]["reach"] == "folders" != came[1]["reach"]
     assert status["state"] == "interrupted"

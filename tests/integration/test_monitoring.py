@@ -135,9 +135,10 @@ def free_port() -> int:
 def parsed(text: str) -> dict[str, float]:
     """Samples by name and labels."""
     return {
-        one.name + "".join(f" {name}={value}" for name, value in sorted(one.labels.items())): one.value
+        sample.name
+        + "".join(f" {name}={value}" for name, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
-        for one in family.samples
+        for sample in family.samples
     }
 
 
@@ -215,7 +216,7 @@ def test_a_run_that_is_killed_and_goes_on_is_watched_all_the_time(site: Site) ->
     assert written["mailhaul_last_run_state state=done"] == 1
     good = written["mailhaul_last_good_backup_timestamp_seconds group=user partition=primary"]
     assert 0 <= time.time() - good < WAIT_SECONDS
-    events = [one["event"] for one in site.events()]
+    events = [event["event"] for event in site.events()]
     assert events.count("run.started") == 2
     assert events[-2:] == ["unit.sealed", "run.ended"]
     assert {one["run"] for one in site.events()} == {run["run"]}

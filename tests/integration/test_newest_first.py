@@ -134,8 +134,8 @@ class Person(threading.Thread):
                 messages = client.messages("INBOX")
                 mail = {uid: one for uid, one in messages.items() if one.digest != ANNOUNCED}
                 self.is_told |= len(mail) < len(messages)
-                for uid, one in mail.items():
-                    self.seen.setdefault(uid, set()).add(one.digest)
+                for uid, seen_message in mail.items():
+                    self.seen.setdefault(uid, set()).add(seen_message.digest)
                 client.open("INBOX")
                 self.uidvalidities.add(client.opened_uidvalidity())
                 uid = self._chance.choice(sorted(mail))
@@ -150,9 +150,9 @@ class Person(threading.Thread):
 
 @contextmanager
 def people(server: Dovecot, users: Sequence[str]) -> Iterator[list[Person]]:
-    found = [Person(server, one) for one in users]
-    for one in found:
-        one.start()
+    found = [Person(server, user) for user in users]
+    for person in found:
+        person.start()
     yield found
     for one in found:
         one.end()
@@ -241,9 +241,11 @@ def test_while_people_work(start_dovecot: StartDovecot, mailhaul: Mailhaul) -> N
             now = after.folders[name]
             assert folder.uidvalidity == now.uidvalidity
             flagged = person.flagged if name == "INBOX" else set()
-            assert {uid: one for uid, one in now.messages.items() if uid < MARGIN and uid not in flagged} == {
-                uid: one for uid, one in folder.messages.items() if uid not in flagged
-            }
+            assert {
+                uid: seen_message
+                for uid, seen_message in now.messages.items()
+                if uid < MARGIN and uid not in flagged
+            } == {uid: one for uid, one in folder.messages.items() if uid not in flagged}
         inbox = after.folders["INBOX"]
         assert person.uidvalidities == {inbox.uidvalidity}
         assert {uid: {inbox.messages[uid].digest} for uid in person.seen} == person.seen
@@ -272,7 +274,7 @@ def test_slice_by_slice(start_dovecot: StartDovecot, mailhaul: Mailhaul) -> None
     assert (report["restored"], report["present"], report["skipped"]) == (len(USERS) * 16, 0, [])
     assert list(named.iterdir()) == []
     lines = journal(mailhaul)
-    order = [(one["path"].rpartition("/")[2], one.get("reach", "")) for one in lines]
+    order = [(line["path"].rpartition("/")[2], line.get("reach", "")) for line in lines]
     newest = lines[1]["reach"]
     assert order[:2] == [(USERS[2], "folders"), (USERS[2], newest)]
     assert sorted(order[2:4]) == [(user, "folders") for user in USERS[:2]]

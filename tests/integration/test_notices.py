@@ -99,13 +99,13 @@ def sink() -> Iterator[MailSink]:
 
 
 def subjects(sink: MailSink) -> list[str]:
-    return [str(one["Subject"]).removesuffix(" [backup01]") for one in sink.mails]
+    return [str(mail["Subject"]).removesuffix(" [backup01]") for mail in sink.mails]
 
 
 def test_runs_without_a_service_tell_of_themselves(tmp_path: Path, sink: MailSink) -> None:
     site = Site(tmp_path, by_mail(sink))
     site.run("backup")
-    assert [one for one in subjects(sink) if "has begun" not in one] == ["Backup of / is done"]
+    assert [subject for subject in subjects(sink) if "has begun" not in subject] == ["Backup of / is done"]
     sink.raw.clear()
     # The store is gone, as if it were not mounted.
     (tmp_path / "mail").rename(tmp_path / "away")
@@ -113,7 +113,7 @@ def test_runs_without_a_service_tell_of_themselves(tmp_path: Path, sink: MailSin
     site.run("backup", status=1)
     site.run("backup", status=1)
     assert [one for one in subjects(sink) if "has begun" not in one] == ["Backup of / failed"]
-    (failed,) = [one for one in sink.mails if "failed" in str(one["Subject"])]
+    (failed,) = [mail for mail in sink.mails if "failed" in str(mail["Subject"])]
     text = failed.get_content()
     assert "accept-empty" in text or "lists no mailbox" in text
     assert "mailhaul notify acknowledge 'failed:backup /'" in text
@@ -133,7 +133,7 @@ def test_what_looks_like_a_loss_and_what_was_left_out(tmp_path: Path, sink: Mail
         message.unlink()
     (tmp_path / "mail" / "joe" / "cur" / "99.M1P1.host:2,S").mkdir()
     site.run("backup", status=3)
-    alarm = next(one for one in sink.mails if str(one["Subject"]).startswith("ALARM"))
+    alarm = next(mail for mail in sink.mails if str(mail["Subject"]).startswith("ALARM"))
     assert alarm["Subject"] == "ALARM: /primary/user/jane: mailbox-emptied [backup01]"
     assert "it is empty, and had 20 messages" in alarm.get_content()
     listed = json.loads(site.run("notify", "list", "--json"))["notices"]
@@ -271,7 +271,7 @@ def test_a_restore_that_brought_back_less_is_said_until_the_same_has_brought_bac
     site.run("restore", "--retry", "latest")
     assert subjects(sink)[1:] == ["Over: Restore of /primary/user did not bring back all"]
     for user in ("jane", "joe"):
-        found = sorted(one.read_bytes() for one in (tmp_path / "mail" / user).glob("[cn]*/*.host*"))
+        found = sorted(path.read_bytes() for path in (tmp_path / "mail" / user).glob("[cn]*/*.host*"))
         assert found == sorted(MESSAGE % number for number in range(20))
     # Of one that is an operation, `serve` says it.
     sink.raw.clear()

@@ -43,8 +43,8 @@ def ended(served: Served, number: int) -> Operation:
     """An operation, when it has ended."""
 
     def found() -> Operation | None:
-        one = served.operation(number)
-        return one if one.ended and one.state != "interrupted" else None
+        operation = served.operation(number)
+        return operation if operation.ended and operation.state != "interrupted" else None
 
     return cast(Operation, wait_until(found))
 
@@ -52,7 +52,9 @@ def ended(served: Served, number: int) -> Operation:
 def messages(store: Path) -> list[bytes]:
     """All messages of a store."""
     return sorted(
-        one.read_bytes() for one in store.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+        path.read_bytes()
+        for path in store.rglob("*")
+        if path.parent.name in ("cur", "new") and path.is_file()
     )
 
 
@@ -61,9 +63,14 @@ def test_a_backup_and_its_restore_are_carried_out(served: Served, tmp_path: Path
         backup = served.add("backup", "/primary")
         assert ended(served, backup).state == "done"
         restore = served.add("restore", "/", "--to", f"maildir:{tmp_path}/back", reason="a lost disk")
-        one = ended(served, restore)
-        assert (one.state, one.exit_status, one.attempts, one.request.reason) == ("done", 0, 1, "a lost disk")
-        assert one.request.asked_by.startswith("cli:")
+        operation = ended(served, restore)
+        assert (operation.state, operation.exit_status, operation.attempts, operation.request.reason) == (
+            "done",
+            0,
+            1,
+            "a lost disk",
+        )
+        assert operation.request.asked_by.startswith("cli:")
         document = served.run("operations", "show", str(backup))
         assert [document["result"]["run"]] == runs(served) == [document["operation"]["carries"]]
         assert document["progress"]["size_bytes"] == document["progress"]["expected_bytes"] > 0
@@ -171,8 +178,8 @@ def test_a_stop_is_in_order_and_its_run_can_go_on(slow: Served) -> None:
         assert 'mailhaul_operations_waiting_since_timestamp_seconds{kind="purge"}' in metrics
         slow.run("operations", "stop", str(waiting))
         assert slow.run("operations", "stop", str(number))["operations"][0]["state"] == "stopping"
-        one = ended(slow, number)
-        assert (one.state, one.exit_status) == ("stopped", 143)
+        operation = ended(slow, number)
+        assert (operation.state, operation.exit_status) == ("stopped", 143)
     hurry(slow)
     assert slow.run("backup", "--resume", run)["run"] == run
 
@@ -181,12 +188,17 @@ def test_what_runs_when_the_service_ends_goes_on_with_the_next(slow: Served, tmp
     with slow.serving():
         number = slow.add("backup")
         run = running(slow, number).carries
-    one = slow.operation(number)
-    assert (one.state, one.exit_status) == ("interrupted", 143)
+    operation = slow.operation(number)
+    assert (operation.state, operation.exit_status) == ("interrupted", 143)
     hurry(slow)
     with slow.serving():
-        one = ended(slow, number)
-        assert (one.state, one.carries, one.attempts, one.deaths) == ("done", run, 2, 0)
+        operation = ended(slow, number)
+        assert (operation.state, operation.carries, operation.attempts, operation.deaths) == (
+            "done",
+            run,
+            2,
+            0,
+        )
     assert runs(slow) == [run]
     slow.run("restore", "/", "--to", f"maildir:{tmp_path}/back")
     assert messages(tmp_path / "back") == messages(slow.store)
@@ -207,8 +219,8 @@ def test_an_operation_outlives_a_killed_service_and_is_adopted(slow: Served, tmp
         assert slow.operation(number).pid == pid
         hurry(slow)
         os.kill(pid, signal.SIGKILL)  # what becomes of it is seen by who has not started it
-        one = ended(slow, number)
-        assert (one.state, one.deaths) == ("done", 1)
+        operation = ended(slow, number)
+        assert (operation.state, operation.deaths) == ("done", 1)
         wait_until(hook.exists)
         assert json.loads(hook.read_bytes())["becomes"] == "waiting"
     assert len(runs(slow)) == 1
@@ -218,17 +230,17 @@ def test_without_a_service_a_stop_is_by_force_after_the_grace_too(slow: Served) 
     slow.config.write_text(slow.config.read_text().replace('"30s"', '"1s"'))
     process = slow.start()
     number, waiting = slow.add("backup"), slow.add("purge", "--last", "3")
-    one = running(slow, number)
+    operation = running(slow, number)
     process.kill()
     process.communicate()
-    os.kill(one.pid, signal.SIGSTOP)  # it hears nothing
+    os.kill(operation.pid, signal.SIGSTOP)  # it hears nothing
     stopped = slow.run("operations", "stop", "--all")["operations"]
     assert [(one["id"], one["state"]) for one in stopped] == [(number, "stopped"), (waiting, "stopped")]
     with pytest.raises(ProcessLookupError):
-        wait_until(lambda: os.kill(one.pid, 0))
+        wait_until(lambda: os.kill(operation.pid, 0))
     assert slow.operation(number).error == "it was killed while it stopped"
     hurry(slow)
-    assert slow.run("backup", "--resume", one.carries)["run"] == one.carries
+    assert slow.run("backup", "--resume", operation.carries)["run"] == operation.carries
 
 
 def test_what_an_operation_may_not_be_given_is_refused(served: Served) -> None:

@@ -145,7 +145,10 @@ def test_a_host_that_is_not_trusted_asks_for_what_harms_nobody_and_sees_its_own(
         assert cluster.asked("store01", "stop", "--all")["operations"] == []
 
         purge = cluster.asked("admin01", "add", "purge", "--last", "1")["operation"]
-        assert [one["id"] for one in cluster.asked("admin01", "list")["operations"]] == [mine, purge["id"]]
+        assert [operation["id"] for operation in cluster.asked("admin01", "list")["operations"]] == [
+            mine,
+            purge["id"],
+        ]
         stopped = cluster.asked("admin01", "stop", str(mine), str(purge["id"]))["operations"]
         assert [one["state"] for one in stopped] == ["stopped", "stopped"]
         assert "has ended: stopped" in cluster.asked("admin01", "stop", str(mine), status=2)

@@ -41,7 +41,11 @@ def test_plain_maildir(
             on_the_wire(one) for one in expected
         }
         assert len(folder.messages) == len(expected)
-    (answered,) = [one for one in account.folders["INBOX"].messages.values() if "\\Answered" in one.flags]
+    (answered,) = [
+        seen_message
+        for seen_message in account.folders["INBOX"].messages.values()
+        if "\\Answered" in seen_message.flags
+    ]
     assert answered.flags == {"\\Seen", "\\Answered"}
     assert imaplib.Internaldate2tuple(b'INTERNALDATE "%b"' % answered.date.encode()) == time.localtime(
         1_700_000_003

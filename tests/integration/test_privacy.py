@@ -95,7 +95,7 @@ def test_a_killed_backup_leaves_no_temporary_files_for_good(
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with subprocess.Popen([MAILHAUL, "backup"], cwd=tmp_path, env=environment) as run:
         until = time.monotonic() + PATIENCE_SECONDS
-        while not any(one.is_socket() for one in temporary.rglob("*")):
+        while not any(path.is_socket() for path in temporary.rglob("*")):
             assert run.poll() is None
             assert time.monotonic() < until
         run.send_signal(signal.SIGKILL)

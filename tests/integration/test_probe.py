@@ -69,7 +69,7 @@ def test_it_looks_and_leaves_everything_as_it_was(
         found = look_once(way)
         assert isinstance(found, Looked), found
         assert found.look.fetch_seconds is not None
-        assert found.look.seconds == pytest.approx(sum(one or 0 for one in found.look.steps.values()))
+        assert found.look.seconds == pytest.approx(sum(step or 0 for step in found.look.steps.values()))
     assert server.view(JANE) == before
 
 

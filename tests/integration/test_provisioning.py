@@ -70,7 +70,10 @@ def test_a_provisioned_mailbox_gets_its_mail(
 
     empty = provisioned(server, mailhaul, config, before)
     assert (server.home(ALICE) / ".dovecot.sieve").is_symlink()
-    assert all(one.highestmodseq > before.folders[name].highestmodseq for name, one in empty.folders.items())
+    assert all(
+        seen_folder.highestmodseq > before.folders[name].highestmodseq
+        for name, seen_folder in empty.folders.items()
+    )
     server.deliver(mails[20:22], ALICE)
     meanwhile = server.view(ALICE)
     assert min(meanwhile.folders["INBOX"].messages) > MARGIN
@@ -128,10 +131,12 @@ def test_in_parts_while_somebody_looks(
     report = mailhaul.run(config, "restore", INBOX)
     assert (report["restored"], report["present"], report["skipped"]) == (4, 1, [])
     after = server.view(ALICE).folders["INBOX"].messages
-    assert {uid: one for uid, one in after.items() if uid < MARGIN} == {
+    assert {uid: message for uid, message in after.items() if uid < MARGIN} == {
         uid: messages[uid] for uid in (1, 2, 3)
     }
-    assert sorted(one.digest for one in after.values()) == sorted(one.digest for one in messages.values())
+    assert sorted(seen_message.digest for seen_message in after.values()) == sorted(
+        one.digest for one in messages.values()
+    )
 
 
 def test_a_large_folder(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
@@ -166,7 +171,7 @@ def test_a_large_folder(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: 
         assert "please relogin" in client.bye()
     server.deliver(mails[2:3], ALICE)
     after = server.view(ALICE).folders["INBOX"].messages
-    assert {uid: one for uid, one in after.items() if uid < MARGIN} == before
+    assert {uid: message for uid, message in after.items() if uid < MARGIN} == before
     assert after[new].flags == {"\\Flagged"}
     assert len(after) == MANY + 3
 

@@ -118,7 +118,7 @@ def nights(
     (tmp_path / "mailhaul.toml").write_text(CONFIG.format(path=json.dumps(str(tmp_path / "store"))))
 
     def run(*arguments: object, status: int = 0) -> tuple[str, str]:
-        ended = main([str(one) for one in arguments])
+        ended = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err, captured.err
         assert ended == status, (arguments, captured)
@@ -140,7 +140,7 @@ def test_nights_that_are_kept_come_back(nights: Nights) -> None:
     assert freed
     assert compacted
     runs = nights.document("runs")["runs"]
-    assert [one["purged"] for one in runs] == [False, False, True, True]
+    assert [run["purged"] for run in runs] == [False, False, True, True]
 
     # Options stand instead of the configured rules; what a postmaster reads.
     (group,) = nights.document("purge", "--dry-run", "--daily", "3")["groups"]
@@ -167,7 +167,7 @@ def test_what_is_held_stays(nights: Nights) -> None:
     assert "was held already" in nights.command("hold", JANE)
     second = nights.night()
     assert nights.document("hold", second)["hold"]["run"] == second
-    assert [(one["path"], one["run"]) for one in nights.document("hold")["holds"]] == [
+    assert [(hold["path"], hold["run"]) for hold in nights.document("hold")["holds"]] == [
         (JANE, None),
         (None, second),
     ]
@@ -186,7 +186,7 @@ def test_what_is_held_stays(nights: Nights) -> None:
 
     # What is held is told of, too, and what was deleted since comes back.
     history = nights.document("ls", "--history", JANE)
-    assert [one["run"] for one in history["versions"]] == [first, second, last]
+    assert [version["run"] for version in history["versions"]] == [first, second, last]
     had = {where for run in (first, second) for where in nights.looks[run] if b"jane" in where}
     lost = [where for where in had - nights.looks[last].keys() if b"/cur/" in where]
     assert nights.document("undelete", JANE, "--list")["messages"] == len(lost)

@@ -150,7 +150,7 @@ def reported(one: Outcome[Any, Any]) -> Any:
 
 
 def by_number(outcomes: Iterator[Outcome[Any, Any]]) -> dict[int, Outcome[Any, Any]]:
-    return {one.task.number: one for one in outcomes}
+    return {outcome.task.number: outcome for outcome in outcomes}
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> bool:
@@ -226,8 +226,8 @@ def test_tasks_run_in_order_on_their_hosts_and_so_many_at_a_time(
 
 
 def test_a_host_without_a_node_leaves_shared_tasks_to_the_others(run: Run, job: Callable[..., Any]) -> None:
-    (one,) = run([job("tell_attempt", 0, "nowhere", "b")])
-    assert (one.report, one.attempts) == (("b", 1), 1)
+    (outcome,) = run([job("tell_attempt", 0, "nowhere", "b")])
+    assert (outcome.report, outcome.attempts) == (("b", 1), 1)
 
 
 def test_no_task_needs_no_cluster(tasks: ModuleType) -> None:
@@ -281,9 +281,9 @@ def test_a_function_that_hosts_do_not_have_fails_the_tasks(
     monkeypatch.syspath_prepend(str(tmp_path))
     only_here = importlib.import_module("only_here")
     settings = {**settings_for(nodes, token), "workers_per_host": 1}
-    (one,) = run_with(only_here, settings, [job("square", 1, "a")], attempts=1)
-    assert "No module named 'only_here'" in one.failure().message
-    assert one.attempts == 0
+    (outcome,) = run_with(only_here, settings, [job("square", 1, "a")], attempts=1)
+    assert "No module named 'only_here'" in outcome.failure().message
+    assert outcome.attempts == 0
 
 
 def test_progress_comes_from_the_workers(
@@ -308,8 +308,8 @@ def test_nothing_is_begun_while_the_door_is_shut(run: Run, job: Callable[..., An
         asked.append(time.monotonic())
         return len(asked) >= 4
 
-    (one,) = run([job("take_turn_alone", 0, "a")], admit=admit)
-    assert reported(one).begun > asked[3] > asked[0] + 2
+    (outcome,) = run([job("take_turn_alone", 0, "a")], admit=admit)
+    assert reported(outcome).begun > asked[3] > asked[0] + 2
 
 
 # What goes wrong with hosts
@@ -343,9 +343,9 @@ def test_a_host_that_comes_back_goes_on(
         node = nodes.add_node(**NODE, labels={LABEL: "d"})
 
     poll = Fault(tmp_path, ["0.d.1"], restart)
-    (one,) = run([job("sit", 0, "d")], host_patience_seconds=60.0, poll=poll)
+    (outcome,) = run([job("sit", 0, "d")], host_patience_seconds=60.0, poll=poll)
     nodes.remove_node(node)
-    assert (one.report, one.attempts) == (("d", 2), 2)
+    assert (outcome.report, outcome.attempts) == (("d", 2), 2)
 
 
 # What goes wrong with the cluster, and the coordinator's own end

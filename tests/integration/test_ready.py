@@ -76,7 +76,7 @@ class Site:
     def run(self, name: str, *options: str | Path, status: int = 0) -> Any:
         words = ("--config", self.place / "mailhaul.toml", name, "--json", *options)
         with redirect_stdout(io.StringIO()) as told, redirect_stderr(io.StringIO()) as said:
-            ended = main([str(one) for one in words])
+            ended = main([str(word) for word in words])
         assert ended == status, (ended, told.getvalue(), said.getvalue())
         return json.loads(told.getvalue())
 
@@ -102,7 +102,7 @@ def test_a_manifest_names_what_its_run_has_sealed(site: Site) -> None:
     third = site.run("backup")  # nothing has changed
     named = site.manifests()
     for done, archives in ((first, 2), (second, 1), (third, 0)):
-        files = {str(Path(one).relative_to(site.staging)) for one in done["archives"]}
+        files = {str(Path(archive).relative_to(site.staging)) for archive in done["archives"]}
         assert len(files) == archives
         assert set(named[done["run"]]) == files | {f"_runs/{done['run'][:4]}/{done['run']}.0.mhr"}
     assert {path.name for path in site.staging.iterdir()} == {

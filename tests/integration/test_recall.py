@@ -87,7 +87,7 @@ class Site:
 
     def names(self) -> dict[ArchiveId, str]:
         with Catalog.open(self.staging) as catalog:
-            return {one.archive: one.name for one in catalog.archives()}
+            return {archive.archive: archive.name for archive in catalog.archives()}
 
     def copy_of(self, archive: ArchiveId, number: int = 0) -> Path:
         return self._place / ("near", "far")[number] / self.names()[archive]
@@ -134,7 +134,7 @@ def test_metadata_that_is_lost_is_missed_and_made_again_from_a_destination(site:
     report = site.mailhaul.run(
         None, "backup", "--store", f"maildir:{site.store}", "--staging", site.staging, status=3
     )
-    assert [one["reason"] for one in report["alarms"]] == ["archive-missing"]
+    assert [alarm["reason"] for alarm in report["alarms"]] == ["archive-missing"]
     assert report["read"] > 1, "stored anew"
     assert site.restore().restored == 16
 
@@ -199,7 +199,7 @@ def test_a_copy_that_was_changed_is_not_taken_back_and_counts_no_more(site: Site
     assert (sorted(dict(recalled.now)), recalled.failed) == (sorted((first, second)), ())
     with Catalog.open(site.staging) as catalog:
         for archive in (first, second):
-            states = {one.place: one.state for one in catalog.archive(archive).copies}
+            states = {record.place: record.state for record in catalog.archive(archive).copies}
             assert states == {"staging": "kept", site.near: "lost", site.far: "kept"}
 
 
@@ -283,7 +283,7 @@ class TestAsACommand:
         again = (*self.options(site), "--to", f"maildir:{tmp_path / 'again'}")
         told = site.mailhaul.run(None, "restore", "/", *again, status=1)
         assert told["damaged"] == []
-        assert {one["reason"] for one in told["skipped"]} == {"place-unavailable"}
+        assert {skip["reason"] for skip in told["skipped"]} == {"place-unavailable"}
         assert told["restored"] == 0
 
 
@@ -318,10 +318,11 @@ class TestVerification:
         assert {one["reason"] for one in told["damaged"]} == {"checksum", "missing"}
         with Catalog.open(site.staging) as catalog:
             states = {
-                one: {copy.place: copy.state for copy in catalog.archive(one).copies} for one in site.names()
+                name: {copy.place: copy.state for copy in catalog.archive(name).copies}
+                for name in site.names()
             }
-        assert [states[one][site.near] for one in (first, second)] == ["lost", "lost"]
-        assert {one[site.far] for one in states.values()} == {"kept"}
+        assert [states[archive_id][site.near] for archive_id in (first, second)] == ["lost", "lost"]
+        assert {state[site.far] for state in states.values()} == {"kept"}
 
     def test_a_destination_that_is_away_is_no_damage(self, site: Site, tmp_path: Path) -> None:
         copy_out(site.staging, *site.vaults)
@@ -330,4 +331,4 @@ class TestVerification:
         assert (told["whole"], told["damaged"]) == (0, [])
         assert {one["reason"] for one in told["not_read"]} == {"place-unavailable"}
         with Catalog.open(site.staging) as catalog:
-            assert {copy.state for one in catalog.archives() for copy in one.copies} == {"kept"}
+            assert {copy.state for archive in catalog.archives() for copy in archive.copies} == {"kept"}

@@ -482,14 +482,14 @@ class TestWork:
         run_backup(local, lambda _: None)
         archives = [LocalFile(str(area / FILE)) for area in (place.area, tmp_path / "local")]
         assert read_archive(open_sealed(archives[0])) == read_archive(open_sealed(archives[1]))
-        for one in archives:
-            one.close()
+        for archive in archives:
+            archive.close()
         target = tmp_path / "restored"
         restored = run_restore(self.restore(place, report.archive, target), lambda _: None).total()
         assert (restored.restored, restored.skipped, restored.damaged) == (30, (), ())
         assert snapshot(target, times=False).keys() == snapshot(store, times=False).keys()
         messages = sorted(path.relative_to(store) for path in store.rglob("*:2,S"))
-        assert all((target / one).read_bytes() == (store / one).read_bytes() for one in messages)
+        assert all((target / message).read_bytes() == (store / message).read_bytes() for message in messages)
         assert snapshot(store) == before
 
     def test_an_attempt_whose_answer_was_lost(self, place: Place, store: Path) -> None:

@@ -103,7 +103,7 @@ def test_list_names_who_opens_what(site: Site) -> None:
     site.run("backup")
     found = json.loads(site.run("keys", "recipient", "list", "--json").stdout)
     assert found["encrypted_archives"] == 2
-    by_name = {one["name"]: one for one in found["recipients"]}
+    by_name = {recipient["name"]: recipient for recipient in found["recipients"]}
     assert by_name["board"]["overdue"]
     assert by_name["board"]["file"] == str(board)
     # What came along with search terms of the first archive is still wrapped for ops only.

@@ -189,7 +189,7 @@ def test_a_user_who_becomes_several_is_told(run: Run, mail: Path, tmp_path: Path
     run("old1 old2 old3", "backup")
     (tmp_path / "map").write_text("old2:dan = new:dan2\nold3:dan = new:dan3\nold1: = new:\n")
     done = run("new", "restore", "/old1", "--map", "map", status=3)
-    assert [(one["reason"], "'dan'" in one["detail"]) for one in done["skipped"]] == [("who", True)]
+    assert [(skip["reason"], "'dan'" in skip["detail"]) for skip in done["skipped"]] == [("who", True)]
     assert (mail / "new/ann/Maildir/.Projects/dovecot-acl").read_bytes() == b"user=dan l\n"
 
 
@@ -221,7 +221,7 @@ def test_mail_comes_where_the_new_name_has_its_own(mailhaul: Mailhaul, tmp_path:
     told = mailhaul.run(None, "restore", "/", *words, f"maildir:{tmp_path}/new", status=2)
     assert "would become that of 'bob'" in told["error"]["message"]
     mailhaul.run(None, "restore", "/primary/user/ann", *words, store)
-    there = sorted(one.name for one in (tmp_path / "store/bob" / below / "cur").iterdir())
+    there = sorted(path.name for path in (tmp_path / "store/bob" / below / "cur").iterdir())
     assert there == ["1.M1P1.ann:2,S", "1.M1P1.bob:2,S"]
 
 
@@ -318,7 +318,7 @@ def test_a_map_that_was_changed_since_is_refused(run: Run, mail: Path, tmp_path:
             renames.write_text(text)
         for option in ("--resume", "--retry", "--undo"):
             assert "the map is not as it was" in run("new1", "restore", option, done["restore"], status=2)
-    assert sorted(one.name for one in (mail / "new1").iterdir()) == ["bob@old.example", "carl"]
+    assert sorted(path.name for path in (mail / "new1").iterdir()) == ["bob@old.example", "carl"]
 
     renames.write_text("old1:ann = new1:anna\nold1: = new1:\n")
     assert run("new1", "restore", "--resume", done["restore"])["restored"] == 1

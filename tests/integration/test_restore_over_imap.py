@@ -41,7 +41,8 @@ def password(tmp_path: Path) -> Path:
 def contents(account: SeenAccount) -> dict[str, list[SeenMessage]]:
     """The messages of each folder in the order of their UIDs."""
     return {
-        name: [one for _, one in sorted(folder.messages.items())] for name, folder in account.folders.items()
+        name: [message for _, message in sorted(folder.messages.items())]
+        for name, folder in account.folders.items()
     }
 
 
@@ -70,7 +71,7 @@ def test_dovecot(
     messages = sum(map(len, contents(after).values())) + sum(map(len, contents(new.view(BOB)).values()))
     assert (report["restored"], report["present"]) == (messages, 0)
     # The sieve script and the link to it are no mail; what was deleted can't be subscribed to.
-    assert {one["reason"] for one in report["skipped"]} == {"not-mail", "subscription"}
+    assert {skip["reason"] for skip in report["skipped"]} == {"not-mail", "subscription"}
     check_uids(report["uids"], before, after)
 
     report = mailhaul.run(config, "restore", "/", *to, status=3)
@@ -85,7 +86,7 @@ def test_dovecot(
     assert in_any_order(new.view(ALICE)) == in_any_order(after)
 
     plan = mailhaul.run(config, "restore", f"{MAILBOX}/Archive", *to, "--dry-run")
-    ((address, user),) = {(one["to"]["path"], one["to"]["user"]) for one in plan["mailboxes"]}
+    ((address, user),) = {(mailbox["to"]["path"], mailbox["to"]["user"]) for mailbox in plan["mailboxes"]}
     assert (address, user) == (to[1], ALICE)
     report = mailhaul.run(config, "restore", f"{MAILBOX}/Archive", *to, "--into", "Back")
     names = [name for name in after.folders if name.startswith("Archive")]
@@ -98,13 +99,13 @@ def test_dovecot(
 def check_uids(uids: list[dict[str, object]], before: SeenAccount, after: SeenAccount) -> None:
     """The report says which UID each message has got."""
     checked = 0
-    for one in uids:
-        if one["mailbox"] != MAILBOX:
+    for uid in uids:
+        if uid["mailbox"] != MAILBOX:
             continue
-        name = encode(str(one["new_folder"])).decode()
+        name = encode(str(uid["new_folder"])).decode()
         old, new = before.folders[name], after.folders[name]
-        assert (old.uidvalidity, new.uidvalidity) == (one["uidvalidity"], one["new_uidvalidity"])
-        pairs = zip(expanded(one["uids"]), expanded(one["new_uids"]), strict=True)
+        assert (old.uidvalidity, new.uidvalidity) == (uid["uidvalidity"], uid["new_uidvalidity"])
+        pairs = zip(expanded(uid["uids"]), expanded(uid["new_uids"]), strict=True)
         for was, now in pairs:
             assert old.messages[was] == new.messages[now]
             checked += 1
@@ -130,23 +131,26 @@ ODD = (
 """What servers are known to alter, or might."""
 
 
-def key(one: SeenMessage) -> tuple[frozenset[str], datetime, int, str]:
+def key(message: SeenMessage) -> tuple[frozenset[str], datetime, int, str]:
     """What two servers say alike of the same message."""
-    when = datetime.strptime(one.date.strip(), "%d-%b-%Y %H:%M:%S %z")
-    return one.flags, when, one.size, one.digest
+    when = datetime.strptime(message.date.strip(), "%d-%b-%Y %H:%M:%S %z")
+    return message.flags, when, message.size, message.digest
 
 
 def check_but_for_what_is_told(report: Any, before: SeenAccount, after: SeenAccount) -> list[str]:
     """All that went over is the same but for the messages and folders that the report names; returns why
     these messages are not."""
     refused = before.folders.keys() - after.folders.keys()
-    paths = {one["path"] for one in report["skipped"] if one["reason"] == "refused"}
+    paths = {skip["path"] for skip in report["skipped"] if skip["reason"] == "refused"}
     assert {f"{MAILBOX}/{name}" for name in refused} <= paths
     told = [one for one in report["skipped"] if one["path"].rpartition("/")[2].isdigit()]
     was = Counter(
-        key(one) for name, messages in contents(before).items() if name not in refused for one in messages
+        key(message)
+        for name, messages in contents(before).items()
+        if name not in refused
+        for message in messages
     )
-    now = Counter(key(one) for messages in contents(after).values() for one in messages)
+    now = Counter(key(seen_message) for messages in contents(after).values() for seen_message in messages)
     assert sum((was - now).values()) == len(told)
     assert sum((now - was).values()) == len([one for one in told if one["reason"] == "altered"])
     assert report["restored"] == sum(now.values())
@@ -229,6 +233,6 @@ def test_killed_and_resumed(start_dovecot: StartDovecot, mailhaul: Mailhaul, pas
         assert running.returncode < 0, "it was killed before its end"
         report = mailhaul.run(config, "restore", "--resume", "latest")
     assert report["restored"] + report["present"] == len(mails)
-    there = Counter(one.digest for one in new.view(ALICE).folders["INBOX"].messages.values())
+    there = Counter(message.digest for message in new.view(ALICE).folders["INBOX"].messages.values())
     assert set(there.values()) == {2}
     assert sum(there.values()) == len(mails)

@@ -24,7 +24,7 @@ def contents(server: Dovecot) -> list[bytes]:
     with server.login(ALICE) as client:
         client.open("INBOX", readonly=True)
         answers = client._ask("UID", "FETCH", "1:*", "(BODY.PEEK[])")
-    whole = [one[1] for one in answers if isinstance(one, tuple)]
+    whole = [answer[1] for answer in answers if isinstance(answer, tuple)]
     return sorted(one[one.index(b"X-Number:") :] for one in whole)
 
 
@@ -57,13 +57,13 @@ def test_as_new_mail(start_dovecot: StartDovecot, mailhaul: Mailhaul, tmp_path: 
 
     report = mailhaul.run(config, "restore", *asked, status=EXIT_SKIPPED)
     assert report["restored"] == 8
-    losses = {one["path"]: one for one in report["skipped"] if one["reason"] == "delivered"}
+    losses = {skip["path"]: skip for skip in report["skipped"] if skip["reason"] == "delivered"}
     assert losses.keys() == {f"/primary/user/{ALICE}/INBOX", f"/primary/user/{ALICE}/Archive"}
     detail = losses[f"/primary/user/{ALICE}/INBOX"]["detail"]
     assert detail.startswith("4 messages were delivered as new mail, without flags")
     assert contents(new) == mails
     after = new.view(ALICE)
-    assert all(not one.flags for one in after.folders["INBOX"].messages.values())
+    assert all(not message.flags for message in after.folders["INBOX"].messages.values())
 
     again = mailhaul.run(config, "restore", *asked, status=(0, EXIT_SKIPPED))
     assert (again["restored"], again["present"]) == (0, 8)
@@ -88,14 +88,16 @@ def test_killed_and_resumed(start_dovecot: StartDovecot, mailhaul: Mailhaul, tmp
         start_new_session=True,
     )
     until = time.monotonic() + 60
-    while sum(one.read_bytes().count(b"done") for one in record.glob("*")) < 20 and time.monotonic() < until:
+    while (
+        sum(path.read_bytes().count(b"done") for path in record.glob("*")) < 20 and time.monotonic() < until
+    ):
         time.sleep(0.005)
     running.send_signal(signal.SIGKILL)
     running.wait()
     time.sleep(1)  # its workers see that it is gone
     there = len(contents(new))
     report = mailhaul.run(config, "restore", *to, status=EXIT_SKIPPED)
-    unanswered = [one["path"] for one in report["skipped"] if one["reason"] == "unanswered"]
+    unanswered = [skip["path"] for skip in report["skipped"] if skip["reason"] == "unanswered"]
     assert 20 <= there < 120
     assert len(unanswered) <= 1
     found = contents(new)

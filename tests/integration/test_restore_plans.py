@@ -81,7 +81,7 @@ def test_what_the_mail_would_meet(site: Site) -> None:
     before = snapshot(site.store)
     plan = site.restore("/", "--dry-run")
     # Where it was tried to write, and that in nothing but the time of the directory.
-    assert [one.split(":")[0] for one in differences(before, snapshot(site.store))] == [
+    assert [difference.split(":")[0] for difference in differences(before, snapshot(site.store))] == [
         "b'jane/tmp'",
         "b'joe/tmp'",
     ]
@@ -95,7 +95,7 @@ def test_what_the_mail_would_meet(site: Site) -> None:
         ("staging", True, False)
     ]
     (target,) = plan["targets"]
-    assert [(one["path"], one["error"], one["owner"]) for one in target["trials"]] == [
+    assert [(trial["path"], trial["error"], trial["owner"]) for trial in target["trials"]] == [
         (str(site.store), "", "")
     ]
     assert target["folders"] == {
@@ -107,7 +107,7 @@ def test_what_the_mail_would_meet(site: Site) -> None:
         "added": 0,
         "present": 12,
     }
-    fates = {one["path"]: one for one in target["fates"]}
+    fates = {fate["path"]: fate for fate in target["fates"]}
     assert fates[f"{JANE}/INBOX"] == {
         "path": f"{JANE}/INBOX",
         "kept": 0,
@@ -144,7 +144,7 @@ def test_where_nothing_is(site: Site, tmp_path: Path) -> None:
     assert (told["folders"]["recreated"], told["folders"]["kept"], told["expiry"]) == (3, 15, None)
     # Joe's has no list of UIDs that could be kept.
     assert (told["folders"]["renumbered"], told["quotas_asked"]) == (1, 0)
-    assert [one["path"] for one in told["trials"]] == [str(tmp_path)]
+    assert [trial["path"] for trial in told["trials"]] == [str(tmp_path)]
     assert not target.exists()
 
 
@@ -154,12 +154,12 @@ def test_where_nothing_can_be_written(site: Site, tmp_path: Path) -> None:
     place.mkdir(mode=0o500)
     options = ("--staging", site.mailhaul.staging, "--to", f"maildir:{place / 'store'}")
     plan = site.mailhaul.run(None, "restore", "/", "--dry-run", *options)
-    assert [one["error"] for one in plan["targets"][0]["trials"]] == ["Permission denied"]
+    assert [trial["error"] for trial in plan["targets"][0]["trials"]] == ["Permission denied"]
 
 
 def test_mailboxes_that_would_become_one(site: Site) -> None:
     plan = site.restore("/", "--as", "joe", "--dry-run", status=2)
-    assert [(one["user"], one["first"], one["second"]) for one in plan["conflicts"]] == [
+    assert [(conflict["user"], conflict["first"], conflict["second"]) for conflict in plan["conflicts"]] == [
         ("joe", JANE, "/primary/user/joe")
     ]
     told = site.restore("/", "--as", "joe", status=2)
@@ -167,7 +167,7 @@ def test_mailboxes_that_would_become_one(site: Site) -> None:
 
 
 def test_the_latest_good_moment(site: Site) -> None:
-    (good,) = (one["run"] for one in site.mailhaul.run(site.config, "runs")["runs"])
+    (good,) = (run["run"] for run in site.mailhaul.run(site.config, "runs")["runs"])
     for path in (site.jane.root / "cur").iterdir():
         path.unlink()
     for path in (site.jane.root / ".Trash" / "cur").iterdir():
@@ -207,7 +207,7 @@ def test_all_that_lay_on_a_host(site: Site, tmp_path: Path) -> None:
         told = differences(snapshot(store), snapshot(tmp_path / "new" / name))
         assert told == []
     headings = site.mailhaul.run(site.config, "ls", *host)["partitions"]
-    assert [one["path"] for one in headings] == ["/archive", "/primary"]
+    assert [heading["path"] for heading in headings] == ["/archive", "/primary"]
     for more in ((), ("--any-time",)):
         found = site.mailhaul.run(site.config, "find", *host, "--subject", "11", *more)["messages"]
         assert [one["path"] for one in found] == [f"{JANE}/INBOX/12"]

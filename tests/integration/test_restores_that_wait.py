@@ -29,7 +29,7 @@ keep_newest = false
 def mail(root: Path) -> list[bytes]:
     """All messages below a directory."""
     return sorted(
-        one.read_bytes() for one in root.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+        path.read_bytes() for path in root.rglob("*") if path.parent.name in ("cur", "new") and path.is_file()
     )
 
 

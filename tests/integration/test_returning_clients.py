@@ -188,7 +188,7 @@ def test_without_doveadm(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails:
     assert report["folders_without_modseq"] == 0
     with server.login(ALICE) as client:
         validities = {folder: client.uidvalidity(folder) for folder in remembered}
-    assert len({*validities.values(), *(one.uidvalidity for one in remembered.values())}) == 4
+    assert len({*validities.values(), *(seen_folder.uidvalidity for seen_folder in remembered.values())}) == 4
     assert all(validities[folder] > one.uidvalidity for folder, one in remembered.items())
     assert shown(server, "INBOX").keys() == {1, 2, 3, 4, 5}
     # POP3 names are made of UIDVALIDITY and UID: none of them may stand for another message.

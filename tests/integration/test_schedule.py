@@ -47,7 +47,7 @@ def test_what_was_missed_is_put_in_once_as_serve_starts_and_shown(tmp_path: Path
     with served.serving():  # nothing is put in for a second time
         pass
     operations = [one["request"] for one in served.run("schedule", "--count", "1")["under_way"]]
-    assert [(one["kind"], one["arguments"], one["due"]) for one in operations] in (
+    assert [(operation["kind"], operation["arguments"], operation["due"]) for operation in operations] in (
         [],  # it has been carried out
         [("backup", ["--full"], missed["moment"])],
     )
@@ -63,7 +63,7 @@ def test_what_comes_next_is_told_in_the_zone(tmp_path: Path) -> None:
         assert one["local"] == f"{local:%a %Y-%m-%d %H:%M} {local.isoformat()[-6:]}"
     backups = [one for one in found if one["kind"] == "backup"]
     assert len(backups) == 8
-    assert [one["arguments"] for one in backups if one["local"].startswith("Sun")] in (
+    assert [backup["arguments"] for backup in backups if backup["local"].startswith("Sun")] in (
         [["--full"]], [["--full"], ["--full"]],
     )  # fmt: skip
     assert all("02:45" in one["local"] for one in backups)

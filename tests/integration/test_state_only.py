@@ -35,7 +35,7 @@ def marks(account: SeenAccount) -> list[tuple[str, str, frozenset[str]]]:
 
 def contents(server: Dovecot) -> list[tuple[str, int]]:
     """Every message file by content and time."""
-    return sorted((one.digest, one.mtime_ns) for one in message_files(server.maildir(ALICE)).values())
+    return sorted((file.digest, file.mtime_ns) for file in message_files(server.maildir(ALICE)).values())
 
 
 @both_servers_with(["maildir++", "fs", "control-index"], ["maildir++"])
@@ -83,8 +83,10 @@ def test_as_it_was(
     for name in before.folders.keys() - {"Archive/2024"}:
         assert after.folders[name].uidvalidity == before.folders[name].uidvalidity
         assert after.folders[name].highestmodseq >= before.folders[name].highestmodseq
-    stayed = {uid: one for uid, one in before.folders["INBOX"].messages.items() if uid not in (3, 4)}
-    assert {uid: one for uid, one in after.folders["INBOX"].messages.items() if uid in stayed} == stayed
+    stayed = {uid: message for uid, message in before.folders["INBOX"].messages.items() if uid not in (3, 4)}
+    assert {
+        uid: seen_message for uid, seen_message in after.folders["INBOX"].messages.items() if uid in stayed
+    } == stayed
     with server.login(ALICE) as client:
         known = ",".join(map(str, remembered.messages))
         told_late = client.resync("INBOX", remembered.uidvalidity, remembered.highestmodseq, known)
@@ -146,7 +148,7 @@ def test_flag_by_flag(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tu
 
 def flags(server: Dovecot) -> list[set[str]]:
     """Of the messages in the INBOX."""
-    return [set(one.flags) for _, one in sorted(server.view(ALICE).folders["INBOX"].messages.items())]
+    return [set(message.flags) for _, message in sorted(server.view(ALICE).folders["INBOX"].messages.items())]
 
 
 @both_servers
@@ -183,7 +185,7 @@ def test_keywords_for_which_there_are_no_letters(
         client.flag("1:*", "", "\\Seen")
     mute = mailhaul.configure(server, doveadm=())
     report = state(mailhaul, mute, INBOX, "--flags", "exact", "--dry-run")
-    assert {one["reason"] for one in report["skipped"]} == {"keyword"}
+    assert {skip["reason"] for skip in report["skipped"]} == {"keyword"}
     report = state(mailhaul, config, MAILBOX, "--flags", "exact")
     assert (report["moved"], report["skipped"]) == (4, [])
     after = server.view(ALICE)
@@ -223,13 +225,13 @@ def test_what_was_removed_and_what_is_the_same(
         client.open("Copies")
         client.expunge([uid - 1])
     report = state(mailhaul, config, MAILBOX, status=3)
-    ((path, kind),) = [(one["path"], one["kind"]) for one in report["skipped"]]
+    ((path, kind),) = [(skip["path"], skip["kind"]) for skip in report["skipped"]]
     assert (path, kind) == (INBOX, "hard")
     assert (report["moved"], report["flagged"]) == (1, 1)
     after = server.view(ALICE)
     assert len(after.folders["INBOX"].messages) == 3
     assert len(after.folders["Copies"].messages) == 1
-    assert [one.flags for one in after.folders["New"].messages.values()] == [{"\\Flagged"}]
+    assert [message.flags for message in after.folders["New"].messages.values()] == [{"\\Flagged"}]
     assert "Old" not in after.folders
 
 
@@ -249,7 +251,7 @@ def test_a_folder_whose_name_the_server_has_forgotten(
         client.move([1], "INBOX")
         client.delete_folder("Work")
     report = state(mailhaul, config, MAILBOX, status=1)
-    assert [(one["path"], one["reason"]) for one in report["skipped"]] == [(f"{MAILBOX}/Work", "folder")]
+    assert [(skip["path"], skip["reason"]) for skip in report["skipped"]] == [(f"{MAILBOX}/Work", "folder")]
     assert len(server.view(ALICE).folders["INBOX"].messages) == 1
     with server.login(ALICE) as client:
         client.make_folder("Work")

@@ -32,10 +32,10 @@ def bounds(stream: Path) -> list[int]:
     """Where the archives in a file end."""
     files = archives_in(str(stream))
     ends, at = [], 0
-    for one in files:
-        at += one.size
+    for file in files:
+        at += file.size
         ends.append(at)
-        one.close()
+        file.close()
     return ends
 
 

@@ -64,7 +64,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def _archives(place: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(place)): one.read_bytes() for one in place.glob("[!.]*/**/*.mh[ar]")}
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.glob("[!.]*/**/*.mh[ar]")}
 
 
 def test_archives_and_what_tells_of_runs_lie_at_every_destination(tmp_path: Path, run: Run) -> None:
@@ -72,7 +72,10 @@ def test_archives_and_what_tells_of_runs_lie_at_every_destination(tmp_path: Path
     (tmp_path / "store" / "anna" / "cur" / "9.M1P1.host:2,S").write_bytes(b"Subject: new\n\nnew\n")
     run("backup")
     planned = json.loads(run("sweep", "--dry-run", "--json"))
-    assert [(one["name"], one["copied"]) for one in planned["destinations"]] == [("vault", 2), ("disk", 2)]
+    assert [(destination["name"], destination["copied"]) for destination in planned["destinations"]] == [
+        ("vault", 2),
+        ("disk", 2),
+    ]
     assert _archives(tmp_path / "vault") == {}
 
     beside = len(list(companions(tmp_path / "staging", encrypted=False)))
@@ -92,7 +95,7 @@ def test_a_destination_that_refuses_is_told_and_the_other_is_served(tmp_path: Pa
     run("backup")
     (tmp_path / "vault" / "mailhaul-destination.json").write_text("somebody else's")
     said = json.loads(run("sweep", "--json", status=3))
-    told = {one["name"]: one for one in said["destinations"]}
+    told = {destination["name"]: destination for destination in said["destinations"]}
     assert "is not the mark of a destination" in told["vault"]["stopped"]["detail"]
     assert told["disk"]["copied"] == 1
     assert _archives(tmp_path / "disk") == _archives(tmp_path / "staging")
@@ -112,14 +115,14 @@ def test_runs_tell_where_their_archives_lie(tmp_path: Path, run: Run) -> None:
     run("sweep")
     (listed,) = json.loads(run("runs", "--json"))["runs"]
     assert (listed["staged"], listed["freed"]) == (0, 1)
-    assert [(one["place"], one["state"], one["archives"]) for one in listed["places"]] == [
+    assert [(place["place"], place["state"], place["archives"]) for place in listed["places"]] == [
         ("disk", "kept", 1),
         ("vault", "kept", 1),
     ]
     assert "disk 1, vault 1\n" in run("runs")
     (unit,) = json.loads(run("runs", "latest", "--json"))["units"]
     assert unit["file"] is None
-    assert [one["place"] for one in unit["copies"]] == ["disk", "vault"]
+    assert [copy["place"] for copy in unit["copies"]] == ["disk", "vault"]
     assert f"disk:{unit['copies'][0]['name']}" in run("runs", "latest")
 
 

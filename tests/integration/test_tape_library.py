@@ -132,9 +132,9 @@ def test_an_inventory_finds_all_again(settings: TapeDestination, tmp_path: Path,
         check(other, "p/a.mha", "p/e.mha")
         check(other, "p/long.mha", size=10 * MB)
     for known in tape.inventory.all():
-        assert [one.problem for one in check_volume(known, tape.mounts, lambda _: None)] == [""] * len(
-            known.contents.entries
-        )
+        assert [checked.problem for checked in check_volume(known, tape.mounts, lambda _: None)] == [
+            ""
+        ] * len(known.contents.entries)
     tape.mounts.release()
 
 

@@ -82,7 +82,7 @@ class Site:
         assert not (self.staging / ".mailhaul").exists()
         named = check_manifests(self.staging)
         files = sorted(self.staging.glob("primary/*/*.mha"))
-        there = {str(one.relative_to(self.staging)) for one in files}
+        there = {str(path.relative_to(self.staging)) for path in files}
         assert there < {name for names in named.values() for name in names}
         words = [word for file in files for word in ("-f", file)]
         self.restores_exactly("bare", *words)

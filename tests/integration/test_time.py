@@ -130,7 +130,9 @@ class TestAnyMoment:
 
     def test_ls_show_restore(self, usual: Week) -> None:
         first, second, third, _ = usual.runs
-        folders = {one["folder"]: one["messages"] for one in usual.run("ls", JANE, "--at", first)["folders"]}
+        folders = {
+            folder["folder"]: folder["messages"] for folder in usual.run("ls", JANE, "--at", first)["folders"]
+        }
         assert folders == {"INBOX": 5, "Projects": 3, "Trash": 0}
         folders = {one["folder"]: one["messages"] for one in usual.run("ls", JANE)["folders"]}
         assert folders == {"INBOX": 4, "Trash": 1}
@@ -184,7 +186,7 @@ class TestAnyMoment:
         lost = usual.run("undelete", JANE, "--list")
         assert not [one for one in lost["vanished"] if one["path"].startswith(f"{JANE}/Trash/")]
         found = usual.run("find", JANE, "--deleted")
-        assert not [one for one in found["messages"] if one["path"].startswith(f"{JANE}/Trash/")]
+        assert not [message for message in found["messages"] if message["path"].startswith(f"{JANE}/Trash/")]
         assert "left out of the backup" in usual.text("diff", usual.runs[-1], "latest", JANE)
         assert (
             usual.run("ls", "--history", f"{JANE}/Trash")["versions"][-1]["what"] == "left out of the backup"
@@ -212,7 +214,7 @@ class TestHistory:
         ]
         assert told[2]["last"] == usual.runs[3]
         projects = usual.run("ls", "--history", f"{JANE}/Projects")["versions"]
-        assert [(one["messages"], one["what"]) for one in projects] == [(3, "new"), (0, "gone")]
+        assert [(project["messages"], project["what"]) for project in projects] == [(3, "new"), (0, "gone")]
         usual.text("ls", "--history", f"{JANE}/Nothing", status=1)
         assert "INBOX, Projects, Trash" in usual.said
 
@@ -253,7 +255,7 @@ class TestDiff:
     def test_folders(self, usual: Week) -> None:
         first, second, _, last = usual.runs
         (jane,) = usual.run("diff", first, "latest", JANE)["mailboxes"]
-        folders = {one["name"]: one for one in jane["folders"]}
+        folders = {folder["name"]: folder for folder in jane["folders"]}
         inbox, trash, projects = (folders[name] for name in ("INBOX", "Trash", "Projects"))
         assert (inbox["came"], inbox["went"], inbox["flags"]) == (1, 2, 1)
         assert (trash["came"], trash["went"], trash["flags"]) == (1, 0, 0)

@@ -57,7 +57,7 @@ class Place:
         return dict(line.split("\t") for line in lines)
 
     def directories(self) -> set[str]:
-        return {str(one.relative_to(self.tree)) for one in self.tree.glob("*/*/*")}
+        return {str(path.relative_to(self.tree)) for path in self.tree.glob("*/*/*")}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_tree_follows_the_store(place: Place) -> None:
     last = place.run("tree", place.tree, "--max-name", "64")
     assert (last["added"], last["removed"], last["kept"]) == (0, 1, [])
     assert set(place.map().values()) == {"/primary/early/ben", f"/primary/user/{LONG}"}
-    assert not [one for one in place.tree.rglob("*") if one.is_file() and one.name != MAP]
+    assert not [path for path in place.tree.rglob("*") if path.is_file() and path.name != MAP]
 
 
 def test_each_leaf_can_be_asked_for(place: Place, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_vault_that_comes_back_late_takes_no_secret_away(site: Site) -> None:
     assert left(site) == []
     vault = vault_of(site.staging)
     assert vault is not None
-    assert sorted(one.user for one in vault.all) == ["jane", "jane", "joe", "joe"]
+    assert sorted(secret.user for secret in vault.all) == ["jane", "jane", "joe", "joe"]
     (copy,) = (site.vault / VAULTS).iterdir()
     for file in site.keys.glob(f"*{VAULT_ENDING}"):
         file.unlink()
@@ -50,7 +50,7 @@ def test_a_vault_that_comes_back_late_takes_no_secret_away(site: Site) -> None:
     destroy(site)
     vault = vault_of(site.staging)
     assert vault is not None
-    assert [one.user for one in vault.all] == ["joe", "joe"]
+    assert [mailbox_secret.user for mailbox_secret in vault.all] == ["joe", "joe"]
 
 
 def test_a_damaged_copy_is_replaced(site: Site) -> None:

@@ -42,12 +42,14 @@ def test_a_session_sees_it_go(
             undone = mailhaul.run(config, "restore", "--undo", restored["restore"], status=3)
             assert told() == b"* 4 EXPUNGE"
     assert planned["removed"] == undone["removed"] == 1
-    assert [(one["path"], one["reason"]) for one in undone["skipped"]] == [(f"{INBOX}/{second}", "touched")]
+    assert [(skip["path"], skip["reason"]) for skip in undone["skipped"]] == [
+        (f"{INBOX}/{second}", "touched")
+    ]
     after = server.view(ALICE).folders["INBOX"]
     assert after.uidvalidity == before.uidvalidity
     assert after.uidnext == remembered.uidnext
     assert after.highestmodseq > remembered.highestmodseq
-    assert {uid: one for uid, one in after.messages.items() if uid != second} == before.messages
+    assert {uid: message for uid, message in after.messages.items() if uid != second} == before.messages
     with server.login(ALICE) as client:
         changes = client.resync("INBOX", remembered.uidvalidity, remembered.highestmodseq)
     assert changes.vanished == {first}

@@ -126,13 +126,13 @@ class Site:
         area = (
             task.before.area
             if archives is None
-            else next(one for one in archives.places if isinstance(one, StagingArea))
+            else next(place for place in archives.places if isinstance(place, StagingArea))
         )
         assert len(area.keys.secrets) <= self.erasable, "a task is about one mailbox: no secrets of others"
         if archives is None:
             assert not task.before.area.keys.contents, "what is kept before a restore takes none"
         else:
-            paths = [Path(archives.path(one)) for one in archives.locations]
+            paths = [Path(archives.path(location)) for location in archives.locations]
             assert paths
             needed = {slot.content for path in paths for slot in slots_of(path)}
             assert set(archives.keys.contents) == needed
@@ -180,7 +180,7 @@ class Site:
     def kept(self, restore: str) -> list[str]:
         """What is kept beside the journal, without what tells names apart."""
         found = sorted(self.directory(restore).glob("before.*"))
-        return [".".join((*one.name.split(".")[:2], *one.name.split(".")[3:])) for one in found]
+        return [".".join((*path.name.split(".")[:2], *path.name.split(".")[3:])) for path in found]
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_it_is_as_it_was_before(any_site: Site, exact: bool) -> None:
     done = site.restore("/", *(["--exact"] if exact else []))
     assert (done["undoable"], done["restored"], done["aside"]) == (True, 5, int(exact))
     assert site.kept(done["restore"]) == ["before.1", "before.2", "before.3", "before.4"]
-    assert {one["restore"] for one in site.run("local", "hold")["holds"]} == {done["restore"]}
+    assert {hold["restore"] for hold in site.run("local", "hold")["holds"]} == {done["restore"]}
     restored = site.look()
     assert site.restore("--undo", "latest", "--dry-run")["removed"] == 5
     assert site.look() == restored
@@ -259,8 +259,8 @@ def test_a_host_that_can_not_keep_anything_is_on_record_before_it_is_changed(sit
             raise HostError("the node of host store02 is gone")
         if isinstance(task, RestoreTask):
             told = site.place.area.glob(".mailhaul/restores/*/before.*.unkept")
-            records = [json.loads(one.read_bytes()) for one in told]
-            assert sorted((one["partition"], *one["users"]) for one in records) == [
+            records = [json.loads(path.read_bytes()) for path in told]
+            assert sorted((record["partition"], *record["users"]) for record in records) == [
                 ("two", "jane"),
                 ("two", "john"),
             ]
@@ -271,7 +271,7 @@ def test_a_host_that_can_not_keep_anything_is_on_record_before_it_is_changed(sit
     done = site.restore("/", status=3)
     assert (done["undoable"], done["restored"]) == (True, 4)
     lost = ["/two/user/jane", "/two/user/john"]
-    assert [(one["path"], one["reason"]) for one in done["skipped"]] == [(one, "before") for one in lost]
+    assert [(skip["path"], skip["reason"]) for skip in done["skipped"]] == [(one, "before") for one in lost]
     assert "store02 is gone" in done["skipped"][0]["detail"]
     assert site.kept(done["restore"]) == ["before.1", "before.2", "before.3.unkept", "before.4.unkept"]
     site.worker = as_it_is
@@ -345,7 +345,7 @@ def test_without_room_it_restores_at_once_and_says_what_is_not_kept(
         done = site.restore("/", status=3)
         assert told == [["jane"], ["john"]] * 2
         assert (done["undoable"], done["restored"]) == (False, 4)
-        assert {one["reason"] for one in done["skipped"]} == {"before"}
+        assert {skip["reason"] for skip in done["skipped"]} == {"before"}
         assert "the staging area is full" in done["skipped"][0]["detail"]
         assert site.kept(done["restore"]) == [f"before.{number}.unkept" for number in (1, 2, 3, 4)]
         assert "the staging area is full" in str(site.restore("--undo", "latest", status=1))
@@ -376,7 +376,7 @@ def test_what_was_kept_before_it_was_ended_stays(any_site: Site) -> None:
     sent = begun[0].before.path
     assert site.kept(directory.name) == ["before.1", "before.2", "before.3", f"before.4{sent.suffix}"]
     assert site.look() == lacking
-    first = {one.name: one.read_bytes() for one in directory.glob("before.*") if one != sent}
+    first = {path.name: path.read_bytes() for path in directory.glob("before.*") if path != sent}
     assert "--resume" in str(site.restore("--resume", "latest", status=1))
     assert (len(site.kept(directory.name)), sent.exists()) == (4, False)
     assert [len(site.boxes[one].names()) for one in ALL] == [2, 2, 2, 1]
@@ -408,7 +408,7 @@ def test_what_is_not_what_was_to_be_kept_counts_for_nothing(site: Site) -> None:
     site.lose(*ALL)
     site.worker = worker
     done = site.restore("/", status=3)
-    assert [one["path"] for one in done["skipped"]] == ["/two/user/jane", "/two/user/john"]
+    assert [skip["path"] for skip in done["skipped"]] == ["/two/user/jane", "/two/user/john"]
     assert "not what was to be kept" in done["skipped"][0]["detail"]
     assert site.kept(done["restore"]) == ["before.1", "before.2", "before.3.unkept", "before.4.unkept"]
 

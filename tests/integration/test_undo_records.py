@@ -154,7 +154,7 @@ def test_a_restore_that_begins_while_others_are_let_go_keeps_its_holds(
 
     monkeypatch.setattr(of_before, "drop_holds_of", meanwhile)
     of_before.forget_before(site.staging, now)
-    assert [one["restore"] for one in site.run("hold")["holds"]] == begun != []
+    assert [hold["restore"] for hold in site.run("hold")["holds"]] == begun != []
 
 
 def test_a_new_place_is_not_held(site: Site) -> None:
@@ -163,7 +163,7 @@ def test_a_new_place_is_not_held(site: Site) -> None:
     assert done["undoable"]
     assert site.run("hold")["holds"] == []
     assert site.run("restore --undo latest")["removed"] == done["restored"] == 4
-    assert [one for one in target.rglob("*") if one.is_file() or one.name == "cur"] == []
+    assert [path for path in target.rglob("*") if path.is_file() or path.name == "cur"] == []
 
 
 def test_what_can_not_be_undone_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_what_can_not_be_undone_says_so(site: Site, monkeypatch: pytest.MonkeyPa
     (box.root / "cur" / "1.M1P1.host:2,S").unlink()
     monkeypatch.setattr(restoring, "kept_or_told", lambda *_: {"jane": "no room"})
     done = site.run("restore", JANE, status=3)
-    assert (done["restored"], [one["reason"] for one in done["skipped"]]) == (1, ["before"])
+    assert (done["restored"], [skip["reason"] for skip in done["skipped"]]) == (1, ["before"])
     assert "is not known" in site.refused("restore --undo latest", status=1)
     assert len(box.names()) == 2
 
@@ -399,7 +399,7 @@ def test_a_moment_that_was_let_go_by_hand_is_missed(two: Site, monkeypatch: pyte
     two.run("backup")
     two.run("purge", "--last", "1")
     undone = two.run("restore", "--undo", "latest", status=3)
-    told = sorted((one["path"], one["reason"]) for one in undone["skipped"])
+    told = sorted((skip["path"], skip["reason"]) for skip in undone["skipped"])
     assert told == [("/old/user/jane", "unknown"), ("/old/user/john", "unknown")]
 
 
@@ -450,7 +450,7 @@ def test_what_was_half_restored_without_being_kept_is_not_taken_for_what_was_bef
     interrupt(site, restore)
     jane.root.joinpath("cur", "2.M1P1.host:2,S").unlink()
     killed = site.run("restore", "--undo", restore, "--dry-run", status=3)
-    assert (killed["removed"], [one["path"] for one in killed["skipped"]]) == (1, [JANE])
+    assert (killed["removed"], [skip["path"] for skip in killed["skipped"]]) == (1, [JANE])
 
     again = site.run("restore", "--resume", restore, status=3)
     assert (again["restored"], [one["reason"] for one in again["skipped"]]) == (1, ["before"])
@@ -498,7 +498,7 @@ def test_a_purge_that_went_on_at_the_first_attempt(site: Site, monkeypatch: pyte
     assert not done["undoable"]
     interrupt(site, done["restore"])
     again = site.run("restore", "--resume", done["restore"], status=3)
-    assert sorted(one["path"] for one in again["skipped"]) == [JANE, "/primary/user/john"]
+    assert sorted(skip["path"] for skip in again["skipped"]) == [JANE, "/primary/user/john"]
     assert "a purge is going on" in site.refused("restore", "--undo", done["restore"], status=1)
     assert len(jane.names()) == 2
 
@@ -564,7 +564,7 @@ def test_what_fails_with_a_mailbox_that_ends_its_worker_is_listed_and_comes_back
     lacking = {f"/primary/user/{user}" for user, box in site.boxes.items() if not box.names()}
     assert JANE in lacking
     assert 1 < len(lacking) < len(site.boxes)
-    assert sorted(one["path"] for one in done["skipped"]) == sorted(lacking)
+    assert sorted(skip["path"] for skip in done["skipped"]) == sorted(lacking)
     assert {one["reason"] for one in done["skipped"]} == {"worker-lost"}
     again = site.run("restore", "--retry", done["restore"])
     assert (again["restored"], again["skipped"]) == (2 * len(lacking), [])

@@ -50,9 +50,9 @@ def vaults_at(destination: Destination, staging: Path) -> list[Vault]:
     keys = Keyring(structures={key.id: key.secret})
     with closing(open_destination(destination)) as place:
         found = []
-        for one in place.list(f"{VAULTS}/"):
-            with closing(place.open(one.name, one.version)) as file:
-                name = one.name.rpartition("/")[2]
+        for copy in place.list(f"{VAULTS}/"):
+            with closing(place.open(copy.name, copy.version)) as file:
+                name = copy.name.rpartition("/")[2]
                 found.append(open_vault(file.read_at(0, file.size), keys, name))
         return found
 
@@ -66,10 +66,10 @@ def test_a_secret_goes_from_every_version_of_every_copy(
     if kind != "directory":
         bucket = server.new_bucket(locks=kind != "bucket")
         there = server.destination(bucket, tmp_path / "journal")
-    assert [one.done for one in copy_vault(staging, [there])] == [True]
+    assert [place.done for place in copy_vault(staging, [there])] == [True]
     assert vaults_at(there, staging) == [vault_of(staging)]
     make_secrets(staging, [("primary", "jim")])
-    assert [one.done for one in copy_vault(staging, [there])] == [True]
+    assert [vault_place.done for vault_place in copy_vault(staging, [there])] == [True]
     assert vaults_at(there, staging) == [vault_of(staging)]
     before = vault_of(staging)
     assert before is not None

@@ -91,7 +91,7 @@ def test_what_is_lost_is_read_again_and_old_moments_become_whole(chain: Backups,
     assert (fixed["outcome"], fixed["lost_bytes"]) == ("rewritten", 0)
     chain.verify("--data", damaged=False)
     assert chain.failing(tmp_path / "out") == set()
-    assert not [one for one in chain.archives() if ".g1." in one.name]
+    assert not [archive for archive in chain.archives() if ".g1." in archive.name]
 
 
 def test_an_archive_that_is_gone_is_stored_anew(chain: Backups, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_only_one_moment_or_what_was_sealed_since(chain: Backups) -> None:
     runs, files = list(chain.moments), chain.archives()
     files[-1].unlink()
     document = chain.verify("--at", runs[2], damaged=False)
-    assert {one["file"] for one in document["archives"]} == set(map(str, files[:3]))
+    assert {archive["file"] for archive in document["archives"]} == set(map(str, files[:3]))
     assert chain.verify("--since", "2000-01-01", damaged=True)["damaged"]
     # Nights in which nothing changed have no archive: there is nothing to complain of.
     assert chain.verify("--since", "2100-01-01", damaged=False)["archives"] == []
@@ -167,25 +167,25 @@ def test_only_one_moment_or_what_was_sealed_since(chain: Backups) -> None:
 def test_by_age_what_was_not_read_for_long_is_read_and_all_that_is_damaged_stays_so(chain: Backups) -> None:
     def read(age: str, *, damaged: bool) -> set[str]:
         found = chain.verify("--older-than", age, damaged=damaged)
-        return {one["file"] for one in found["archives"]}
+        return {archive["file"] for archive in found["archives"]}
 
     assert len(read("1h", damaged=False)) == DAYS  # no archive was ever read
     assert read("1h", damaged=False) == set()
     assert len(read("0s", damaged=False)) == DAYS
-    one, gone, *_ = chain.archives()
-    damage_data(one)
+    path, gone, *_ = chain.archives()
+    damage_data(path)
     assert read("1h", damaged=False) == set()
     gone.rename(gone.with_name("away"))
     assert read("1h", damaged=True) == {str(gone)}
     gone.with_name("away").rename(gone)
     assert len(read("0s", damaged=True)) == DAYS
-    assert read("1h", damaged=True) == {str(one)}  # as long as it is
+    assert read("1h", damaged=True) == {str(path)}  # as long as it is
 
 
 def test_a_sample_is_taken_of_all_archives(chain: Backups) -> None:
     document = chain.verify("--data", "--sample", "20%", damaged=False)
     assert len(document["archives"]) == DAYS
-    assert all(0 < one["frames"] < one["sampled_of"] for one in document["archives"])
+    assert all(0 < archive["frames"] < archive["sampled_of"] for archive in document["archives"])
     assert 0 < document["contents"] < 20
     assert all(one["last_checked"]["frames"] is None for one in document["archives"])
     for file in chain.archives():
@@ -223,7 +223,7 @@ def test_an_interrupted_verification_goes_on(chain: Backups) -> None:
     assert document["archives"] == []
     assert document["messages"] > 0
     document = chain.verify(damaged=False)
-    assert all(one["last_checked"]["frames"] for one in document["archives"])
+    assert all(archive["last_checked"]["frames"] for archive in document["archives"])
     assert any(one["last_checked"]["data"] for one in document["archives"])
 
 

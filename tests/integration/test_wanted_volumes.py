@@ -68,7 +68,9 @@ class Site:
         return json.loads(self._capsys.readouterr().out)
 
     def told(self) -> list[dict[str, Any]]:
-        return [json.loads(one) for one in self._told.read_text().splitlines()] if self._told.exists() else []
+        return (
+            [json.loads(line) for line in self._told.read_text().splitlines()] if self._told.exists() else []
+        )
 
     def metrics(self) -> str:
         return generate_latest(make_registry(CatalogCollector(self.staging))).decode()
@@ -143,5 +145,9 @@ def test_what_is_wanted_is_read_as_it_was_written(site: Site) -> None:
     inventory = Inventory(str(site.staging / ".mailhaul" / "destinations" / "a%20b"))
     inventory.want(Wanted(pool="p", why="to be read", since="nonsense", volume="1"))
     inventory.want(Wanted(pool="p", why="to be read", since=since.isoformat(), volume="2", label="TAPE2"))
-    (one,) = wanted_volumes(site.staging)
-    assert (one.destination, one.since, one.told) == ("a b", since, "volume TAPE2 of pool p, to be read")
+    (volume,) = wanted_volumes(site.staging)
+    assert (volume.destination, volume.since, volume.told) == (
+        "a b",
+        since,
+        "volume TAPE2 of pool p, to be read",
+    )

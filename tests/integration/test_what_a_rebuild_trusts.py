@@ -130,7 +130,7 @@ def test_a_tape_that_was_forgotten_does_not_count_again(tmp_path: Path) -> None:
     site.night()
     site.run("sweep")
     (tape,) = (tmp_path / "tapes").glob("*.tap")
-    (label,) = [one["label"] for one in site.run("tape list", "drive")["volumes"]]
+    (label,) = [volume["label"] for volume in site.run("tape list", "drive")["volumes"]]
     tape.unlink()
     site.run("tape forget", "drive", label)
     site.lose_catalog()

@@ -188,10 +188,10 @@ class TestMessages:
             assert client.send(Ping(number))
         asked = [wire.received() for _ in clients]
         assert len({one.client for one in asked}) == 3
-        for one in asked:
-            assert isinstance(one.envelope, Ping)
-            assert one.host == list(clients)[one.envelope.number]
-            assert wire.server.send(one.client, Pong(one.envelope.number))
+        for received in asked:
+            assert isinstance(received.envelope, Ping)
+            assert received.host == list(clients)[received.envelope.number]
+            assert wire.server.send(received.client, Pong(received.envelope.number))
         for number, client in enumerate(clients.values()):
             assert wire.arrives(client).envelope == Pong(number)
 
@@ -278,7 +278,7 @@ class TestKeys:
         assert client.trouble
         wire.settle(lambda: "is this the key" in client.trouble, client)
         assert wire.server.counts.connections == 0
-        assert {one.address for one in wire.server.counts.strangers} <= {"127.0.0.1", ""}
+        assert {stranger.address for stranger in wire.server.counts.strangers} <= {"127.0.0.1", ""}
 
     def test_the_list_may_grow(self, wire: Wire) -> None:
         stranger = wire.client("store02", allow=False)
@@ -368,7 +368,7 @@ class TestManyAtOnce:
             assert inside.send(Ping(echoes % 1000), timeout_seconds=1.0)
             if wire.server.receive(0.01):
                 echoes += 1
-            connected.update(at for at, one in enumerate(clients) if one.receive(0.0) == Connected())
+            connected.update(at for at, client in enumerate(clients) if client.receive(0.0) == Connected())
             # All may come in at once, with one reading, before the first echo is back.
             return (len(connected) == len(clients) and echoes > len(reads)) or None
 
@@ -469,7 +469,7 @@ class TestLostConnections:
             happening = client.receive(LIMIT_SECONDS)
             assert happening is not None
             seen.append(happening)
-        came = [one.envelope for one in seen if isinstance(one, Arrival)]
+        came = [arrival.envelope for arrival in seen if isinstance(arrival, Arrival)]
         assert came == [Pong(number) for number in range(len(seen) - 1)]
 
     def test_a_peer_that_was_stopped_is_given_up_and_found_again(self, wire: Wire) -> None:
@@ -560,7 +560,7 @@ class TestSlowPeers:
         slow, quick = wire.connected("store01"), wire.connected("store02")
         for client in (slow, quick):
             assert client.send(Ping(1))
-        names = {one.host: one.client for one in (wire.received(), wire.received())}
+        names = {received.host: received.client for received in (wire.received(), wire.received())}
         payload = os.urandom(MOST_READ_BYTES)
         sent = 0
         while wire.server.send(names["store01"], Bytes(sent, 0), payload):

@@ -73,8 +73,8 @@ def written_anew() -> bytes:
     wanted: set[int] = set()
     for entry in source.directory.mailboxes:
         for folder in source.mailbox(entry.home.number).folders if entry.user != "bob" else ():
-            for one in messages_of(source, entry, folder):
-                for piece in one.pieces:
+            for message in messages_of(source, entry, folder):
+                for piece in message.pieces:
                     wanted.update(range(piece.offset, piece.offset + piece.length))
     sink = MemorySink()
     rewrite(
@@ -221,7 +221,7 @@ def test_two_copies_give_at_least_what_each_gives(first: list[Any], second: list
         for change, at, to, size in made:
             data = change(data, at, to, size)
         copies.append(data)
-    alone = [lost(mail_of(one, FRAMES[0].header.archive)) for one in copies]
+    alone = [lost(mail_of(copy, FRAMES[0].header.archive)) for copy in copies]
     together = lost(mail_of(b"".join(copies), FRAMES[0].header.archive))
     for folder, messages in together.items():
         for message in messages:
@@ -245,10 +245,10 @@ def messages_in(block: Frame) -> Iterator[bytes]:
     start, end = block.header.position, block.header.position + block.header.plain_bytes
     for entry in reader.directory.mailboxes:
         for folder in reader.mailbox(entry.home.number).folders:
-            for number, one in enumerate(messages_of(reader, entry, folder)):
+            for number, message in enumerate(messages_of(reader, entry, folder)):
                 if any(
                     piece.offset < end and piece.offset + piece.length > start
-                    for piece in one.pieces
+                    for piece in message.pieces
                     if piece.length
                 ):
                     yield ALL[entry.user, folder.folder.name][number]
@@ -258,7 +258,7 @@ def told_by(frame: Frame) -> list[bytes]:
     """The messages whose metadata a MESSAGES frame holds."""
     found = messages_module.decode(frame.payload)
     user = list(MAILBOXES)[frame.header.position >> 32]
-    everything = [one for messages in MAILBOXES[user].values() for one in messages]
+    everything = [message for messages in MAILBOXES[user].values() for message in messages]
     return [everything[one.uid - 1] for one in found]
 
 
@@ -347,10 +347,10 @@ def no_wrong_mail(data: bytes) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(CRAFTABLE), ODD_VALUES), min_size=1, max_size=2))
 def test_metadata_that_lies(lies: list[tuple[tuple[int, tuple[Any, ...]], object]]) -> None:
-    def change(one: Frame) -> bytes | None:
-        payload = one.payload
+    def change(frame: Frame) -> bytes | None:
+        payload = frame.payload
         for (number, path), value in lies:
-            if number == one.header.sequence:
+            if number == frame.header.sequence:
                 try:
                     changed = replaced(unpacked(payload), path, value)
                 except (KeyError, IndexError, TypeError, ValueError):
@@ -366,11 +366,11 @@ def test_payloads_that_are_nonsense(number: int, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, 4000))
     nonsense = data.draw(st.binary(max_size=60))
 
-    def change(one: Frame) -> bytes | None:
-        if one.header.sequence != number:
+    def change(frame: Frame) -> bytes | None:
+        if frame.header.sequence != number:
             return None
-        place = at % (len(one.payload) + 1)
-        return one.payload[:place] + nonsense + one.payload[place + len(nonsense) :]
+        place = at % (len(frame.payload) + 1)
+        return frame.payload[:place] + nonsense + frame.payload[place + len(nonsense) :]
 
     no_wrong_mail(recrafted(PLAIN, change))
 
@@ -391,11 +391,11 @@ def test_headers_that_lie(frame: Frame, fields: dict[str, Any]) -> None:
 
 
 def test_a_message_that_claims_to_be_endless() -> None:
-    def change(one: Frame) -> bytes | None:
-        if one.header.type is not FrameType.MESSAGES:
+    def change(frame: Frame) -> bytes | None:
+        if frame.header.type is not FrameType.MESSAGES:
             return None
         gathered = messages_module.MessageColumns()
-        for stored in messages_module.decode(one.payload):
+        for stored in messages_module.decode(frame.payload):
             gathered.add(replace(stored, size=1 << 60, pieces=stored.pieces * 100))
         return gathered.take()
 

@@ -101,9 +101,9 @@ class Damaged(History):
         """Whether there were two."""
         if len(files) < 2:
             return False
-        one, other = self.rng.sample(files, 2)
-        first, second = one.read_bytes(), other.read_bytes()
-        one.write_bytes(second)
+        path, other = self.rng.sample(files, 2)
+        first, second = path.read_bytes(), other.read_bytes()
+        path.write_bytes(second)
         if self.rng.random() < 0.5:
             other.write_bytes(first)
         return True
@@ -130,7 +130,7 @@ class Damaged(History):
 
     def _changed(self, change: Callable[[bytearray], None], files: Sequence[Path]) -> bool:
         """Change one of these files; whether there was one with anything in it."""
-        full = [one for one in files if one.stat().st_size]
+        full = [file for file in files if file.stat().st_size]
         if not full:
             return False
         chosen = self.rng.choice(full)
@@ -185,7 +185,7 @@ class Damaged(History):
     def interrupted(self) -> None:
         """The program ends in the middle of a run, or just when an archive is sealed that the catalog does
         not know yet. Then the run may go on, though something was damaged meanwhile."""
-        before = {one["run"] for one in self.runs()}
+        before = {run["run"] for run in self.runs()}
         self._backed_up(outcomes=self.rng.choice([0, 1, 2, 3]))
         begun = sorted({one["run"] for one in self.runs()} - before)
         if self.status == 1 and begun and self.rng.random() < 0.6:
@@ -232,13 +232,13 @@ class Damaged(History):
         self.note_purged()
 
     def hold(self) -> None:
-        kept = [one["run"] for one in self.runs() if not one["purged"]]
+        kept = [run["run"] for run in self.runs() if not run["purged"]]
         what = self.rng.choice([f"/primary/user/{self.user()}", *kept[:2]])
         self.command("hold", what, status=(0, 1, 4))
 
     def release(self) -> None:
-        for one in self.command("hold", status=(0,))["holds"][:1]:
-            self.command("release", one["path"] or one["run"], status=(0,))
+        for hold in self.command("hold", status=(0,))["holds"][:1]:
+            self.command("release", hold["path"] or hold["run"], status=(0,))
 
     def rebuild(self) -> None:
         if self.rng.random() < 0.5:
@@ -317,7 +317,7 @@ class Damaged(History):
     def _from_files(self) -> None:
         """With nothing but the archives: the newest state of all, and nobody who was removed before."""
         with Catalog.open(self.staging) as catalog:
-            files = [str(self.staging / one.name) for one, *_ in catalog.locations().values()]
+            files = [str(self.staging / location.name) for location, *_ in catalog.locations().values()]
         self._gives(mail_at(self.store), *(part for file in files for part in ("-f", file)))
 
 

@@ -121,10 +121,10 @@ class History:
                 with suppress(DamagedError):
                     stored = StoredMailbox(archives, version.archive, version.user)
                     there = {
-                        one.folder.name: tuple(
-                            b"".join(contents.message(message)) for message in stored.messages(one)
+                        folder.folder.name: tuple(
+                            b"".join(contents.message(message)) for message in stored.messages(folder)
                         )
-                        for one in stored.mailbox.folders
+                        for folder in stored.mailbox.folders
                     }
                 if there != self.mail[version.user]:
                     broken.add(version.user)
@@ -136,7 +136,7 @@ class History:
             expected = "failed" if (proof.user, proof.place) in self.broken else "proven"
             assert proof.outcome == expected, (proof, self.broken)
         known = {one.user: one for one in Proofs(self.chain.staging).all()}
-        told = {one.notice.cause for one in NoticeRecord(self.chain.staging).lasting()}
+        told = {standing.notice.cause for standing in NoticeRecord(self.chain.staging).lasting()}
         for (user, place), since in self.broken.items():
             failed = known[user].outcome == "failed" if user in known else False
             if failed:
@@ -154,7 +154,9 @@ class History:
             done = self.drill()
         finally:
             (self.root / "away").rename(place)
-        assert all((one.user, one.place) in self.broken for one in done.proofs if one.outcome == "failed")
+        assert all(
+            (proof.user, proof.place) in self.broken for proof in done.proofs if proof.outcome == "failed"
+        )
         assert set(done.away) <= {place.name}
         assert not list(self.root.joinpath("scratch").iterdir())
 
@@ -179,7 +181,11 @@ def live_through(root: Path, seed: int, nights: int) -> History:
             history.check(history.drill())
         history.next_night()
     assert history.broken == {}
-    assert not [one for one in NoticeRecord(history.chain.staging).lasting() if "/u" in one.notice.cause]
+    assert not [
+        standing
+        for standing in NoticeRecord(history.chain.staging).lasting()
+        if "/u" in standing.notice.cause
+    ]
     return history
 
 

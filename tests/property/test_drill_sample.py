@@ -38,13 +38,13 @@ def candidates(sizes: list[int]) -> list[Candidate]:
 
 def shown(pick: Pick, now: datetime, outcome: Outcome, before: Proof | None) -> Proof:
     """What is on record of a mailbox after a drill has taken it: see ``Proofs.note``."""
-    one = pick.candidate
+    candidate = pick.candidate
     proven = now if outcome == "proven" and not pick.earlier else before.proven if before else None
     largest = now if pick.why == "largest" else before.largest if before else None
     return Proof(
-        partition=one.partition,
-        group=one.group,
-        user=one.user,
+        partition=candidate.partition,
+        group=candidate.group,
+        user=candidate.user,
         drill=1,
         tried=now,
         outcome=outcome,
@@ -76,11 +76,11 @@ def test_everybody_is_proven_within_the_bound(sizes: list[int], rules: SampleRul
     bound = drills_for_all(rules, len(some))
     for number, (picks, known) in enumerate(islice(nights(some, rules, seed), 2 * bound)):
         assert len(picks) == min(rules.mailboxes, len(some))
-        assert len({one.candidate.mailbox for one in picks}) == len(picks)
+        assert len({pick.candidate.mailbox for pick in picks}) == len(picks)
         if number + 1 >= bound:
             # Not only the first time: nobody is without a proof for longer than that, ever.
             oldest = NOW + (number + 1 - bound) * DAY
-            assert all(known[one.mailbox].proven is not None for one in some)
+            assert all(known[candidate.mailbox].proven is not None for candidate in some)
             assert all((known[one.mailbox].proven or NOW) >= oldest for one in some)
 
 
@@ -93,6 +93,6 @@ def test_who_fails_keeps_nobody_out_and_is_tried_again(
     # Half of the places are left for all others, at worst.
     bound = 2 * drills_for_all(rules, len(some)) + 1
     *_, (_, known) = islice(nights(some, rules, seed, broken), bound)
-    for one in some:
-        expected: Outcome = "failed" if one.user in broken else "proven"
-        assert known[one.mailbox].outcome == expected
+    for candidate in some:
+        expected: Outcome = "failed" if candidate.user in broken else "proven"
+        assert known[candidate.mailbox].outcome == expected

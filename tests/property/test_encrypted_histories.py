@@ -77,7 +77,7 @@ class Erased(Calm):
         if "error" in done:
             assert done["error"]["code"] == "not-found", done
         else:
-            assert {one["reason"] for one in done["skipped"]} <= {"erased"}, done
+            assert {skip["reason"] for skip in done["skipped"]} <= {"erased"}, done
             found = mail_at(target)
             for user in self.seen[run].keys() | found.keys():
                 assert differences(self.seen[run].get(user, {}), found.get(user, {})) == [], (run, user)

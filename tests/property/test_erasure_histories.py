@@ -98,7 +98,7 @@ class ErasureHistory:
         self.drive = drive
         self.chain.destinations = tuple(one for one in places if one.name == "vault" or rng.random() < 0.7)
         rules = SweepRules(
-            copies=tuple(one.name for one in self.chain.destinations),
+            copies=tuple(destination.name for destination in self.chain.destinations),
             keep_staged_seconds=0 if rng.random() < 0.5 else None,
             keep_newest=False,
         )
@@ -235,7 +235,7 @@ class ErasureHistory:
             self.held += 1
             release(staging, LogicalPath.parse(f"/primary/user/{user}"))
             return
-        known = {one.erasure for one in read_erasures(staging)}
+        known = {read_erasure.erasure for read_erasure in read_erasures(staging)}
 
         def act() -> None:
             erase(staging, plan, "why", self.means(), now, HERE)
@@ -244,10 +244,10 @@ class ErasureHistory:
             self.killed += killed_at(self.rng.randrange(1, 60), KILLED_BEFORE, act)
         else:
             act()
-        for one in {one.erasure for one in read_erasures(staging)} - known:
+        for run_id in {one.erasure for one in read_erasures(staging)} - known:
             self.erasures += 1
-            self.unlooked.add(one)
-            self.gone.append(Gone(erasure=one, user=user, marks=frozenset(self.marks.pop(user, ()))))
+            self.unlooked.add(run_id)
+            self.gone.append(Gone(erasure=run_id, user=user, marks=frozenset(self.marks.pop(user, ()))))
             self.state.pop(user, None)
             with suppress(KeyError):
                 self.chain.forget(user)
@@ -262,16 +262,18 @@ class ErasureHistory:
     def check(self) -> None:
         staging, vault = self.chain.staging, self.place / "vault"
         here: bytes | None = None
-        for one in self.gone:
-            progress = read_progress(staging, one.erasure)
+        for gone in self.gone:
+            progress = read_progress(staging, gone.erasure)
             if not progress.staged:
                 continue
             here = here if here is not None else self._plain_below(staging)
-            assert not _found(one.marks, here), (one, "staging")
-            for place, name, version, data in self._copies(vault) if one.erasure not in self.unlooked else ():
-                if found := _found(one.marks, data):
-                    assert progress.ended is None, (one, place, name, found)
-                    assert _is_due(progress, place, name, version), (one, place, name, version, found)
+            assert not _found(gone.marks, here), (gone, "staging")
+            for place, name, version, data in (
+                self._copies(vault) if gone.erasure not in self.unlooked else ()
+            ):
+                if found := _found(gone.marks, data):
+                    assert progress.ended is None, (gone, place, name, found)
+                    assert _is_due(progress, place, name, version), (gone, place, name, version, found)
 
     def _copies(self, vault: Path) -> Iterator[tuple[str, str, str, bytes]]:
         """All files outside of the staging area, with what they hold as plain text."""
@@ -312,9 +314,9 @@ class ErasureHistory:
         """The catalog knows nobody who was erased, and everybody else's mail is there."""
         with Catalog.open(self.chain.staging) as catalog:
             for version in catalog.histories():
-                for one in self.gone:
-                    assert version.user != one.user or version.run > one.erasure, (version, one)
-            moments = [one.run for one in catalog.moments("primary", "user")]
+                for gone in self.gone:
+                    assert version.user != gone.user or version.run > gone.erasure, (version, gone)
+            moments = [moment.run for moment in catalog.moments("primary", "user")]
         for run in moments:
             assert self.chain.read(run) == self._expected(run), run
 
@@ -340,18 +342,18 @@ class ErasureHistory:
             self.go_on()
         self.check()
         self.check_catalog()
-        for one in self.gone:
-            progress = read_progress(self.chain.staging, one.erasure)
+        for gone in self.gone:
+            progress = read_progress(self.chain.staging, gone.erasure)
             assert progress.state == "done", (progress.undone, progress.remaining)
         with Catalog.open(self.chain.staging) as catalog:
             assert catalog.moments("primary", "user")
 
-    def _rebuild_from(self, one: Destination, *, every_archive: bool = True) -> None:
+    def _rebuild_from(self, destination: Destination, *, every_archive: bool = True) -> None:
         staging, now = self.chain.staging, self.swept.now
-        there = ready(one, staging)
+        there = ready(destination, staging)
 
         def fetched() -> Fetched:
-            used = own_directory(staging, one.name).exists()
+            used = own_directory(staging, destination.name).exists()
             return fetch(staging, there, now) if used else Fetched()
 
         rebuild_catalog(staging, every_archive=every_archive, fetch=fetched)
@@ -370,7 +372,7 @@ def _found(marks: frozenset[bytes], data: bytes) -> list[bytes]:
 
 
 def _is_due(progress: Progress, place: str, name: str, version: str) -> bool:
-    due = {one.key for one in progress.remaining}
+    due = {remaining.key for remaining in progress.remaining}
     return (place, name, version) in due or (place, name, "") in due
 
 

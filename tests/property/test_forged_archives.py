@@ -154,7 +154,7 @@ def facts_of(reader: ArchiveReader) -> frozenset[Fact]:
     archives = beside(reader)
     contents, frames = Contents(archives), Frames(archives)
     with suppress(*REFUSED):
-        found |= {("departed", one) for one in reader.departures()}
+        found |= {("departed", departure) for departure in reader.departures()}
     with suppress(*REFUSED):
         for row in reader.index(lost=True):
             for number, place in enumerate(zip(row.offsets, row.lengths, strict=True)):
@@ -191,7 +191,7 @@ def run_facts(data: bytes) -> frozenset[Fact]:
 def subjects() -> tuple[Subject, ...]:
     with small():
         first, given_up, whole = attempts()
-        abandoned = [one for at, one in _placed(given_up) if at >= whole]
+        abandoned = [piece for at, piece in _placed(given_up) if at >= whole]
         reader, sink = opened(first), MemorySink()
         end = reader.directory.data_bytes
         rewrite(
@@ -271,11 +271,11 @@ def attempts() -> tuple[bytes, bytes, int]:
 
 
 def _placed(data: bytes) -> list[tuple[int, Piece]]:
-    return list(zip((one.at for one in frames_of(data)), pieces_of(data), strict=True))
+    return list(zip((frame.at for frame in frames_of(data)), pieces_of(data), strict=True))
 
 
 def test_all_types_of_frames_are_there() -> None:
-    found = {one.header.type for subject in subjects() for one in pieces_of(subject.data)}
+    found = {piece.header.type for subject in subjects() for piece in pieces_of(subject.data)}
     assert found == set(FrameType) - {FrameType.LATER}
     for subject in subjects():
         assert verify_frames(MemoryFile(subject.data), keys=keys_of(subject.data)).damaged == ()
@@ -283,7 +283,7 @@ def test_all_types_of_frames_are_there() -> None:
     first, second, _ = subjects()
     assert len(read_slots(MemoryFile(first.data))) == 3
     assert len(read_slots(MemoryFile(second.data))) == 4
-    mails = {one[1:3] for one in first.facts if one[0] == "mail"}
+    mails = {fact[1:3] for fact in first.facts if fact[0] == "mail"}
     assert len(mails) == 50, "five messages in two folders of each user"
 
 
@@ -374,7 +374,7 @@ def test_forged_sidecars_open_nothing_else(tmp_path: Path, rounds: int) -> None:
             return frozenset()
 
     facts = read(whole, NO_KEYS)
-    assert len([one for one in facts if one[0] == "mail"]) == 20
+    assert len([fact for fact in facts if fact[0] == "mail"]) == 20
     of_others = read_slots(MemoryFile(subjects()[0].data)) + read_slots(MemoryFile(subjects()[2].data))
     opened = 0
     for number in range(rounds):

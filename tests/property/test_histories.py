@@ -68,7 +68,7 @@ class Calm(History):
     def crash(self) -> None:
         """The program ends in the middle; then the run goes on, or another one begins. (Until then it is not
         known which of its units are in the backup.)"""
-        before = {one["run"] for one in self.runs()}
+        before = {run["run"] for run in self.runs()}
         with interrupted_after(self.rng.choice([1, 2, 3]), fires=False):
             self._run("/")
         if self.status != 1:
@@ -89,8 +89,8 @@ class Calm(History):
         self.command("hold", what, status=(0, 1))  # of a user who was not backed up yet
 
     def release(self) -> None:
-        for one in self.command("hold", status=(0,))["holds"][:1]:
-            self.command("release", one["path"] or one["run"], status=(0,))
+        for hold in self.command("hold", status=(0,))["holds"][:1]:
+            self.command("release", hold["path"] or hold["run"], status=(0,))
 
     def rebuild(self) -> None:
         if self.rng.random() < 0.5:
@@ -132,7 +132,7 @@ class Calm(History):
 
     def _kept(self) -> list[str]:
         """The moments of all groups that can be restored."""
-        return sorted(one["run"] for one in self.runs() if not one["purged"] and one["run"] in self.seen)
+        return sorted(run["run"] for run in self.runs() if not run["purged"] and run["run"] in self.seen)
 
     def _restores(self, run: str) -> None:
         target = self.place / "restored"

@@ -103,10 +103,10 @@ def hostile_archive(
 
 def tree(root: Path, without: Path) -> Iterator[tuple[str, int, bytes]]:
     """Everything below a directory but for one place."""
-    for one in sorted(root.rglob("*")):
-        if one != without and without not in one.parents:
-            content = one.read_bytes() if one.is_file() and not one.is_symlink() else b""
-            yield str(one), one.lstat().st_mode, content
+    for path in sorted(root.rglob("*")):
+        if path != without and without not in path.parents:
+            content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            yield str(path), path.lstat().st_mode, content
 
 
 @settings(max_examples=60)

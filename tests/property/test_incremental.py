@@ -170,7 +170,7 @@ def as_stored(
             folder.folder,
             {base: (_fields(one, content), content) for base, (one, content) in folder.messages.items()},
         )
-    return folders, {key: (one, content) for key, (one, content) in mailbox.files.items()}
+    return folders, {key: (stored_file, content) for key, (stored_file, content) in mailbox.files.items()}
 
 
 def _fields(one: Message, content: bytes) -> Message:
@@ -186,8 +186,8 @@ def check(chain: Chain, users: Mapping[str, tuple[dict[bytes, Stored], object]],
         }
         assert found == folders
         stored = {
-            key: (replace(one, digest=bytes(16)), data)
-            for key, (one, data) in chain.files(user, moment).items()
+            key: (replace(stored_file, digest=bytes(16)), data)
+            for key, (stored_file, data) in chain.files(user, moment).items()
         }
         assert stored == files
 

@@ -169,7 +169,10 @@ def test_damaged_archives_are_read_alike(
     """Some are missing, some there twice with other damage; each in a file, or all in one."""
     found = [
         # Of what is not encrypted checksums are no signature: the readers need not judge lies alike.
-        (f"{number}.{name}", changed(whole, [one for one in changes if encrypted or one[0] in ACCIDENTS]))
+        (
+            f"{number}.{name}",
+            changed(whole, [change for change in changes if encrypted or change[0] in ACCIDENTS]),
+        )
         for (name, whole), damages in zip(sorted(staged(encrypted)[0].items()), copies, strict=True)
         for number, changes in enumerate(damages)
     ]

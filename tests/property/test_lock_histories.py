@@ -88,8 +88,8 @@ class LockHistory:
 
     def sweep(self) -> None:
         report = self.swept.sweep()
-        assert all(one.in_order for one in report.destinations), report
-        self.removed += sum(one.removed for one in report.destinations)
+        assert all(destination.in_order for destination in report.destinations), report
+        self.removed += sum(destination_report.removed for destination_report in report.destinations)
         needed = self.needed()
         for record in self.swept.records():
             for copy in record.copies:
@@ -117,16 +117,16 @@ class LockHistory:
     def hold(self) -> None:
         if self.rng.random() < 0.5 and self.chain.moments:
             with Catalog.open(self.chain.staging) as catalog:
-                kept = [one.run for one in catalog.moments("primary", "user")]
+                kept = [moment.run for moment in catalog.moments("primary", "user")]
             held = Hold(run=RunId(self.rng.choice(kept)), since=self.swept.now)
         else:
             held = Hold(path=f"/primary/user/{self.rng.choice(USERS)}", since=self.swept.now)
         add_hold(self.chain.staging, held)
 
     def release(self) -> None:
-        for one in read_holds(self.chain.staging).all:
+        for hold in read_holds(self.chain.staging).all:
             if self.rng.random() < 0.5:
-                release(self.chain.staging, one.run or LogicalPath.parse(one.path or "/"))
+                release(self.chain.staging, hold.run or LogicalPath.parse(hold.path or "/"))
 
     def wait(self) -> None:
         self.swept.now += self.rng.choice([1, 3, 9, 14]) * DAY
@@ -146,7 +146,7 @@ class LockHistory:
     def needed(self) -> set[ArchiveId]:
         """What a version that is kept needs: told by the history of each mailbox, one by one."""
         with Catalog.open(self.chain.staging) as catalog:
-            told = {one.archive for one in catalog.histories() if one.archive is not None}
+            told = {history.archive for history in catalog.histories() if history.archive is not None}
             others = catalog.references(told)
         return {*told, *(other for named in others.values() for other in named)}
 
@@ -157,7 +157,7 @@ class LockHistory:
         with Catalog.open(self.chain.staging) as catalog:
             moments = catalog.moments("primary", "user")
             for run, end in lasting(moments, self.rules, self.swept.now).items():
-                told = {one.archive for one in catalog.mailboxes_at(run)}
+                told = {mailbox.archive for mailbox in catalog.mailboxes_at(run)}
                 for named in (told, *catalog.references(told).values()):
                     for archive in named:
                         ends[archive] = max(end, ends.get(archive, end))
@@ -179,9 +179,9 @@ class LockHistory:
 
     def end(self) -> None:
         """Nothing is held any more: what nobody needs goes, all else stays and can be read."""
-        for one in read_holds(self.chain.staging).all:
+        for hold in read_holds(self.chain.staging).all:
             with suppress(BackupError):
-                release(self.chain.staging, one.run or LogicalPath.parse(one.path or "/"))
+                release(self.chain.staging, hold.run or LogicalPath.parse(hold.path or "/"))
         self.purge()
         last = max(self.most.values(), default=self.swept.now) + 3 * DAY
         while self.swept.now < last:
@@ -194,10 +194,12 @@ class LockHistory:
             self.swept.now += 8 * DAY
         self.sweep()
         for place in ("vault", "disk"):
-            known = {copy.name for one in self.swept.records() for copy in one.copies if copy.place == place}
+            known = {
+                copy.name for record in self.swept.records() for copy in record.copies if copy.place == place
+            }
             assert set(self.store.archives(place)) == known
         with Catalog.open(self.chain.staging) as catalog:
-            moments = [one.run for one in catalog.moments("primary", "user")]
+            moments = [moment.run for moment in catalog.moments("primary", "user")]
         assert moments
         for run in moments:
             assert self.chain.read(run) == self.chain.moments[run]

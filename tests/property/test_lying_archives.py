@@ -78,7 +78,9 @@ def written() -> bytes:
     writer.end_mailbox("anna", b"anna", len(MAIL), 0, ())
     write_mailbox(writer, packer, "carl", {"INBOX": [b"Subject: new\n\nnew"]})
     writer.refer_mailbox(bob)
-    writer.finish(known=lambda one: Referred(archive=one, partition="p", group="g", run="r", size_bytes=9))
+    writer.finish(
+        known=lambda archive_id: Referred(archive=archive_id, partition="p", group="g", run="r", size_bytes=9)
+    )
     return bytes(sink.data)
 
 
@@ -121,9 +123,9 @@ def use(data: bytes) -> set[bytes]:
             with suppress(DamagedError):
                 stored = StoredMailbox(opened, reader.header.archive, entry.user)
                 for folder in stored.mailbox.folders:
-                    for one in stored.messages(folder):
+                    for message in stored.messages(folder):
                         with suppress(DamagedError):
-                            found.add(b"".join(contents.message(one)))
+                            found.add(b"".join(contents.message(message)))
         with suppress(DamagedError):
             report_of(reader, opened)
         for archive in (FIRST, SECOND):
@@ -135,9 +137,9 @@ def use(data: bytes) -> set[bytes]:
     parents = OpenParents(
         Parents(
             mailboxes=dict.fromkeys(("anna", "bob", "carl"), SECOND),
-            locations={one: (Location("here", one.hex()),) for one in files},
+            locations={file: (Location("here", file.hex()),) for file in files},
         ),
-        lambda one: MemoryFile(files[ArchiveId(bytes.fromhex(one.name))]),
+        lambda location: MemoryFile(files[ArchiveId(bytes.fromhex(location.name))]),
     )
     for user in ("anna", "bob", "carl"):
         parents.mailbox("primary", user)
@@ -165,14 +167,14 @@ def use_files(data: bytes) -> None:
             file.write_bytes(content)
         with suppress(DamagedError, UnsupportedError):
             backup = from_files(files)
-            for one in (FIRST, SECOND):
-                backup.needed_file(one)
+            for archive_id in (FIRST, SECOND):
+                backup.needed_file(archive_id)
         with suppress(DamagedError, UnsupportedError):
             facts_of(Path(place), files[1], others(open_any(data)))
 
 
 def test_the_archive_has_all_that_is_meant() -> None:
-    kinds = [one.header.type for one in FRAMES]
+    kinds = [frame.header.type for frame in FRAMES]
     assert kinds.count(FrameType.DEPARTED) == 4
     assert kinds.count(FrameType.FOLDERS) > 4
     assert kinds.count(FrameType.DIRECTORY) > 2
@@ -182,10 +184,10 @@ def test_the_archive_has_all_that_is_meant() -> None:
 
 
 def crafted(whole: bytes, made: list[tuple[tuple[int, tuple[Any, ...]], object]]) -> bytes:
-    def change(one: Frame) -> bytes | None:
-        payload = one.payload
+    def change(frame: Frame) -> bytes | None:
+        payload = frame.payload
         for (number, path), value in made:
-            if number == one.header.sequence:
+            if number == frame.header.sequence:
                 with suppress(KeyError, IndexError, TypeError, ValueError):
                     changed = replaced(unpacked(payload), path, value)
                     payload = msgpack.packb(changed, unicode_errors="surrogateescape")
@@ -196,10 +198,10 @@ def crafted(whole: bytes, made: list[tuple[tuple[int, tuple[Any, ...]], object]]
 
 def craftable(whole: bytes, *kinds: FrameType) -> list[tuple[int, tuple[Any, ...]]]:
     return [
-        (one.header.sequence, path)
-        for one in frames_of(whole)
-        if one.header.type in kinds
-        for path in paths_in(unpacked(one.payload))
+        (frame.header.sequence, path)
+        for frame in frames_of(whole)
+        if frame.header.type in kinds
+        for path in paths_in(unpacked(frame.payload))
     ]
 
 
@@ -272,7 +274,7 @@ def test_a_small_file_does_not_fill_the_memory(kind: FrameType) -> None:
 def test_what_is_told_of_mailboxes_elsewhere_and_of_runs_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it is a little in each of many frames."""
     monkeypatch.setattr(directory, "most_plain_bytes", lambda _: 100)
-    assert any("than a directory can hold" in one.detail for one in salvage(MemoryFile(NEW)).damage)
+    assert any("than a directory can hold" in skip.detail for skip in salvage(MemoryFile(NEW)).damage)
     monkeypatch.setattr(run_end, "MOST_PLAIN_BYTES", 100)
     with pytest.raises(DamagedError, match="that much to tell"):
         run_end.read_run_end(MemoryFile(RUN.getvalue()))

@@ -77,7 +77,7 @@ class Nonces:
 
     def _take(self, file: LocalFile) -> None:
         try:
-            slots = {one.number: one for one in read_slots(file)}
+            slots = {read_slot.number: read_slot for read_slot in read_slots(file)}
         except DamagedError:
             return  # it was killed before its keys were written: nobody has them any more
         self.slots[len(slots)] += 1

@@ -64,8 +64,8 @@ class World:
             case "away":
                 site.boxes[whom].fails = lambda _: DeliveryError("nobody answers", unreachable=True)
             case "refuses":
-                site.boxes[whom].fails = lambda one: (
-                    DeliveryError("550 no") if one.saying.notice.cause == CAUSES[0] else None
+                site.boxes[whom].fails = lambda letter: (
+                    DeliveryError("550 no") if letter.saying.notice.cause == CAUSES[0] else None
                 )
             case "back":
                 site.boxes[whom].fails = lambda _: None
@@ -100,15 +100,17 @@ def test_people_know_how_things_are_and_are_left_in_peace(steps: list[tuple[str,
 
 def check(world: World, name: str) -> None:
     letters = world.site.boxes[name].letters
-    assert [key for key, many in Counter(one.key for one in letters).items() if many > 1] == []
+    assert [key for key, many in Counter(letter.key for letter in letters).items() if many > 1] == []
     assert world.site.standing(name).waiting == 0 if world.true else True
     for cause in CAUSES:
         of_cause = [one.saying for one in letters if one.saying.notice.cause == cause]
         if cause in world.true and not (cause in world.known and world.true[cause]):
             assert of_cause, f"{name} never heard of {cause}"
             assert (of_cause[-1].kind == "over") == (not world.true[cause])
-        for one in of_cause:
-            day = [other for other in of_cause if timedelta(0) <= other.made - one.made < timedelta(days=1)]
+        for saying in of_cause:
+            day = [
+                other for other in of_cause if timedelta(0) <= other.made - saying.made < timedelta(days=1)
+            ]
             assert len(day) <= MOST_A_DAY
         ids = [one.id for one in of_cause]
         assert ids == sorted(ids), "an older word came after a newer"
@@ -117,6 +119,6 @@ def check(world: World, name: str) -> None:
 def test_the_model_raises_what_it_says(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.step("so", "disk")
-    assert [one.notice.cause for one in NoticeRecord(tmp_path).lasting()] == ["disk"]
+    assert [standing.notice.cause for standing in NoticeRecord(tmp_path).lasting()] == ["disk"]
     raise_notice(tmp_path, Notice(event="failed", cause="disk", subject="disk"), world.site.time.moment)
     assert world.site.boxes["anna"].got == [("new", "disk")]

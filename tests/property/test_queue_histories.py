@@ -88,20 +88,23 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = self._serve()
 
     def teardown(self) -> None:
-        for one in self.processes:
-            one.gone(0)
+        for process in self.processes:
+            process.gone(0)
         shutil.rmtree(self.staging)
 
     def _serve(self) -> Queue:
         return Queue(self.staging, self._start, _needs, self.observer, GRACE)
 
     def _start(self, number: int) -> Process:
-        assert not any(one.number == number and one.begun and one.status is None for one in self.processes)
+        assert not any(
+            process.number == number and process.begun and process.status is None
+            for process in self.processes
+        )
         self.processes.append(Process(self, number))
         return self.processes[-1]
 
     def _living(self, *, begun: bool) -> list[Process]:
-        return [one for one in self.processes if one.status is None and one.begun == begun]
+        return [process for process in self.processes if process.status is None and process.begun == begun]
 
     @rule(kind=st.sampled_from(["backup", "sweep"]))
     def add(self, kind: Kind) -> None:
@@ -167,7 +170,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_process_carries_each_out_at_most(self) -> None:
-        living = [one.number for one in self._living(begun=True)]
+        living = [process.number for process in self._living(begun=True)]
         assert len(living) == len(set(living))
         for number in living:
             assert self.operations.get(number).state in UNDER_WAY
@@ -175,15 +178,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_holds_the_run_lock(self) -> None:
-        kinds = [self.operations.get(one.number).request.kind for one in self._living(begun=True)]
+        kinds = [self.operations.get(process.number).request.kind for process in self._living(begun=True)]
         assert kinds.count("backup") <= 1
 
     @invariant()
     def starts_are_counted_and_deaths_are_bounded(self) -> None:
         for number in self.numbers:
-            one = self.operations.get(number)
-            assert one.attempts == self.begins.get(number, 0)
-            assert one.deaths < MOST_DEATHS
+            operation = self.operations.get(number)
+            assert operation.attempts == self.begins.get(number, 0)
+            assert operation.deaths < MOST_DEATHS
 
     @rule()
     def all_that_is_left_ends(self) -> None:
@@ -199,13 +202,13 @@ class QueueMachine(RuleBasedStateMachine):
                 process.gone(0)
             self.tick(20)
         for number in self.numbers:
-            one = self.operations.get(number)
-            assert one.state in ENDED
-            assert one.state != "interrupted"
-            assert self.observer.told[number][-1] == one.state
+            operation = self.operations.get(number)
+            assert operation.state in ENDED
+            assert operation.state != "interrupted"
+            assert self.observer.told[number][-1] == operation.state
             finals = [state for state in self.observer.told[number] if state != "interrupted"]
             assert len(finals) == 1
-            assert (number in self.well) == (one.state == "done")
+            assert (number in self.well) == (operation.state == "done")
 
 
 def _needs(operation: Operation) -> Needs:

@@ -55,7 +55,7 @@ def test_what_is_lost_is_told_and_a_repair_keeps_the_rest(data: bytes) -> None:
         return
     assert bool(report.damaged) == (data != DATA)
     before, _ = read_archive(archive)
-    told = [one.path for one in losses_of(archive, damaged=True).losses]
+    told = [loss.path for loss in losses_of(archive, damaged=True).losses]
     for (user, folder), messages in WHOLE.items():
         whose = f"/primary/user/{user}"
         if archive.entry(user) is None:  # the report of the archive tells of that

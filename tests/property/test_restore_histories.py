@@ -93,12 +93,12 @@ class Restores(History):
         return [path for path in found if TEMPORARY not in str(path)]
 
     def expunge_there(self) -> None:
-        for one in self.rng.sample(there := self._somewhere(), min(len(there), 3)):
-            one.unlink()
+        for path in self.rng.sample(there := self._somewhere(), min(len(there), 3)):
+            path.unlink()
 
     def flag_there(self) -> None:
-        for one in self.rng.sample(there := self._somewhere(), min(len(there), 3)):
-            one.rename(one.with_name(one.name.partition(":")[0] + ":2,FS"))
+        for path in self.rng.sample(there := self._somewhere(), min(len(there), 3)):
+            path.rename(path.with_name(path.name.partition(":")[0] + ":2,FS"))
 
     def deliver_there(self) -> None:
         self._number += 1
@@ -113,7 +113,7 @@ class Restores(History):
     # Restores
 
     def _kept(self) -> list[str]:
-        return sorted(one["run"] for one in self.runs() if not one["purged"] and one["run"] in self.seen)
+        return sorted(run["run"] for run in self.runs() if not run["purged"] and run["run"] in self.seen)
 
     def _there(self) -> Contents:
         return contents_of(mail_at(self.target))
@@ -182,7 +182,7 @@ class Restores(History):
             self.command("restore", "--resume", "latest", status=(1,))
             assert self._there() == before
             return
-        paths = tuple(one for one in arguments if one.startswith("/"))
+        paths = tuple(argument for argument in arguments if argument.startswith("/"))
         left = self._users(run, paths) - done
         after = restored_into(before, contents_of(self.seen[run]), left)
         if killed:
@@ -204,7 +204,7 @@ class Restores(History):
         (self.target / user).write_text("no directory")
         moment, users = contents_of(self.seen[run]), self._users(run, ("/",))
         told = self.command("restore", "/", "--at", run, *self.to, status=(1, 3))
-        assert [one["path"].split("/")[3] for one in told["skipped"]] == [user]
+        assert [skip["path"].split("/")[3] for skip in told["skipped"]] == [user]
         (self.target / user).unlink()
         self._is_whole(restored_into(before, moment, users - {user}), users - {user})
         self.rng.choice([self.expunge_there, self.deliver_there, self.flag_there])()

@@ -132,7 +132,7 @@ def _list(rng: random.Random) -> bytes:
         (16, 7, -1),
         (32, 0, -1),
     ]
-    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in rights)
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *right) for right in rights)
 
 
 Tree = dict[bytes, tuple[object, ...]]
@@ -206,12 +206,12 @@ def test_restored_backed_up_and_restored(seed: int) -> None:
         assert [stored_differences(backups[0], other) for other in backups[1:]] == [[], []]
 
 
-def tree_differences(one: Tree, other: Tree) -> list[str]:
+def tree_differences(tree: Tree, other: Tree) -> list[str]:
     """What differs, a line each; empty where nothing does."""
     return [
-        f"{name!r}: {_short(one.get(name))} | {_short(other.get(name))}"
-        for name in sorted(one.keys() | other.keys())
-        if one.get(name) != other.get(name)
+        f"{name!r}: {_short(tree.get(name))} | {_short(other.get(name))}"
+        for name in sorted(tree.keys() | other.keys())
+        if tree.get(name) != other.get(name)
     ]
 
 

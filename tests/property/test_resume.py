@@ -49,7 +49,7 @@ def attempt(left: bytes, mailboxes: dict[str, dict[str, list[bytes]]]) -> tuple[
         done: set[str] = set()
         if draft is not None:
             packer.recall(draft.archive)
-            done = {one.user for one in draft.archive.directory.mailboxes}
+            done = {mailbox.user for mailbox in draft.archive.directory.mailboxes}
         for user, folders in mailboxes.items():
             if user not in done:
                 write_mailbox(archive, packer, user, folders)
@@ -83,7 +83,7 @@ def test_a_tail_that_did_not_reach_the_disk(
     again, written = attempt(broken, mailboxes)
     assert again == whole
     ends: dict[int, int] = {}
-    for one in frames_of(whole):
-        if one.header.type is FrameType.MAILBOX:
-            ends.setdefault(one.header.position, one.end)
+    for frame in frames_of(whole):
+        if frame.header.type is FrameType.MAILBOX:
+            ends.setdefault(frame.header.position, frame.end)
     assert written == sum(end > at for end in ends.values())

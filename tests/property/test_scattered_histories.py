@@ -197,7 +197,7 @@ class Scattered(Damaged):
 
     def sturdy(self) -> str:
         """A place that has all that was swept."""
-        return self.rng.choice([one for one in self.copies if one != self.frail])
+        return self.rng.choice([copy for copy in self.copies if copy != self.frail])
 
     def keep_catalog(self) -> None:
         if self.catalog().exists():
@@ -308,7 +308,11 @@ class Scattered(Damaged):
         # Groups that were named otherwise since are purged on their own: what others were is still kept.
         assert self.has_purged, f"{run} can't be restored: {self.status}"
         with Catalog.open(self.staging) as catalog:
-            kept = [group for group in NAMES if run in {one.run for one in catalog.moments("primary", group)}]
+            kept = [
+                group
+                for group in NAMES
+                if run in {moment.run for moment in catalog.moments("primary", group)}
+            ]
         assert kept, f"{run} can't be restored: {self.status}"
         for group in kept:
             self._check_group(run, group)
@@ -369,8 +373,8 @@ class Scattered(Damaged):
         shutil.rmtree(self.staging)
         self.staging.mkdir()
         hidden = [self.place / one for one in PLACES if one != place]
-        for one in hidden:
-            one.rename(one.with_suffix(".hidden"))
+        for path in hidden:
+            path.rename(path.with_suffix(".hidden"))
         self.told.append(f"{place} alone")
         if place == "drive":
             self.command("tape inventory", "drive", status=(0,))

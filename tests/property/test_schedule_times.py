@@ -23,9 +23,9 @@ def changes(zone: ZoneInfo, year: int) -> list[datetime]:
     """The days of a year on which the clocks of a zone change (UTC)."""
     hours = (datetime(year, 1, 1, tzinfo=UTC) + timedelta(hours=count) for count in range(0, 365 * 24, 6))
     return [
-        one
-        for one, other in pairwise(hours)
-        if one.astimezone(zone).utcoffset() != other.astimezone(zone).utcoffset()
+        moment
+        for moment, other in pairwise(hours)
+        if moment.astimezone(zone).utcoffset() != other.astimezone(zone).utcoffset()
     ]
 
 

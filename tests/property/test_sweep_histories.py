@@ -207,14 +207,14 @@ class SweepHistory:
         """What is at a place under the name of a copy that counts is what was sealed; and nothing leaves the
         staging area that has no other copy."""
         for record in self.swept.records():
-            away = [one for one in record.copies if one.place in self.world.files]
+            away = [copy for copy in record.copies if copy.place in self.world.files]
             assert len({(one.place, one.name, one.version) for one in away}) == len(away)
             there = [one for one in away if self._is_there(one.place, one.name, one.version)]
             if not record.is_staged:
                 assert any(one.place == "disk" and one.state == "kept" for one in there), record
-            for one in there:
-                assert one.checksum == self.sealed[one.name]
-                self.counted += one.state == "kept"
+            for copy_record in there:
+                assert copy_record.checksum == self.sealed[copy_record.name]
+                self.counted += copy_record.state == "kept"
             if any(one.state != "lost" for one in away if one.place == "disk"):
                 assert any(one.place == "disk" for one in there), "counted, and not there"
 
@@ -233,10 +233,10 @@ class SweepHistory:
             self.swept.sweep()
         records = self.swept.records()
         for record in records:
-            assert {one.place for one in record.copies if one.state == "kept"} >= {"vault", "disk"}, record
+            assert {copy.place for copy in record.copies if copy.state == "kept"} >= {"vault", "disk"}, record
         with Catalog.open(self.chain.staging) as catalog:
             assert catalog.discarded() == []
-            moments = [one.run for one in catalog.moments("primary", "user")]
+            moments = [moment.run for moment in catalog.moments("primary", "user")]
         for run in moments:
             assert self.chain.read(run) == self.chain.moments[run]
 

@@ -57,7 +57,7 @@ class Undoing(History):
 
     def restore(self) -> None:
         """Anything, as of any moment, into the live store."""
-        kept = sorted(one["run"] for one in self.runs() if not one["purged"])
+        kept = sorted(run["run"] for run in self.runs() if not run["purged"])
         user, folder = self.rng.choice(["ann", "bob", "cay"]), self.rng.choice(FOLDERS)
         name = folder.removeprefix(".") or "INBOX"
         path = self.rng.choice(["/", "/", f"/primary/user/{user}", f"/primary/user/{user}/{name}"])
@@ -91,7 +91,7 @@ class Undoing(History):
             return
         assert (done["skipped"], done["damaged"]) == ([], []), done
         counts = ("restored", "flagged", "moved", "aside")
-        assert [planned[one] for one in counts] == [done[one] for one in counts]
+        assert [planned[count] for count in counts] == [done[one] for one in counts]
         after = files_of(self.store)
         then = self.seen[run]
         for one in {user for user, _ in then} if path == "/" else {user}:
@@ -119,13 +119,15 @@ class Undoing(History):
         untouched = {where for where, entry in chosen.added.items() if before.get(where) == entry}
         planned = self.planned(chosen)
         if self.status == 2:
-            assert any(one.users & chosen.users for one in self.restores if one.restore > chosen.restore)
+            assert any(
+                restore.users & chosen.users for restore in self.restores if restore.restore > chosen.restore
+            )
         if planned is None:
             return
         assert files_of(self.store) == before
         done = self.command("restore", "--undo", chosen.restore, status=(0, 3))
         assert planned["removed"] == done["removed"] == len(untouched)
-        assert {one["reason"] for one in done["skipped"]} <= {"touched"}
+        assert {skip["reason"] for skip in done["skipped"]} <= {"touched"}
         rest = {where: entry for where, entry in before.items() if where not in untouched}
         assert files_of(self.store) == rest
         self.restores.remove(chosen)
@@ -143,13 +145,13 @@ class Undoing(History):
             return planned
         assert planned["error"]["code"] == "not-found", planned
         assert not chosen.holds
-        assert planned["error"]["facts"]["run"] in {one["run"] for one in self.runs() if one["purged"]}
+        assert planned["error"]["facts"]["run"] in {run["run"] for run in self.runs() if run["purged"]}
         stays, taken = set(chosen.users), []
-        for one in reversed(self.restores):
-            if one is chosen or (one.restore < chosen.restore and one.users & stays):
-                stays |= one.users
+        for restore in reversed(self.restores):
+            if restore is chosen or (restore.restore < chosen.restore and restore.users & stays):
+                stays |= restore.users
             else:
-                taken.append(one)
+                taken.append(restore)
         self.restores = taken[::-1]
         return None
 
@@ -164,7 +166,7 @@ class Undoing(History):
             return
         done = self.command("restore", "--undo", chosen.restore, status=(0, 3))
         counts = ("removed", "flagged", "moved")
-        assert [planned[one] for one in counts] == [done[one] for one in counts]
+        assert [planned[count] for count in counts] == [done[one] for one in counts]
         after = files_of(self.store)
         assert chosen.before is not None
         assert chosen.after is not None
@@ -174,7 +176,7 @@ class Undoing(History):
         # What has got other flags since keeps them, also where it goes back to its folder.
         came = {where: before[where] for where in before.keys() - chosen.after.keys()}
         assert flagged(came) <= flagged(after)
-        lost = sum((contents_of(before, one) - contents_of(after, one)).total() for one in USERS)
+        lost = sum((contents_of(before, user) - contents_of(after, user)).total() for user in USERS)
         assert lost == done["removed"]
         self.restores.remove(chosen)
         again = self.command("restore", "--undo", chosen.restore, status=(0, 3))

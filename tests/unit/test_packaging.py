@@ -95,7 +95,7 @@ def test_where_nothing_can_be_compiled_the_hot_path_is_pure_python(sdist: Path, 
     shutil.copytree(sdist, tmp_path / "copy", ignore=NOT_SOURCE)
     with zipfile.ZipFile(build("wheel", tmp_path / "copy", tmp_path / "dist", CC="false")) as archive:
         archive.extractall(tmp_path / "unpacked")
-    assert not any((tmp_path / "unpacked" / "mailhaul" / one).exists() for one in EXTENSIONS)
+    assert not any((tmp_path / "unpacked" / "mailhaul" / extension).exists() for extension in EXTENSIONS)
     call = "import sys; sys.path.insert(0, '.'); from mailhaul.coordinator.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", call, "--version"],

@@ -30,7 +30,7 @@ class Availability:
         gaps = merged((*directory.holes, *broken))
         self.data_bytes = directory.data_bytes
         self.gaps = tuple(gaps)
-        self._starts = array("Q", (one.offset for one in gaps))
+        self._starts = array("Q", (gap.offset for gap in gaps))
 
     def missing(self, offset: int, length: int) -> tuple[Stretch, ...]:
         """Those parts of a stretch that can't be had, ascending."""
@@ -107,7 +107,7 @@ class Availabilities:
                 gone.append((piece.archive, Stretch(piece.offset, piece.length)))
             elif missing := there.missing(piece.offset, piece.length):
                 error = error or _told(piece.archive, there, missing[0])
-                gone += [(piece.archive, one) for one in missing]
+                gone += [(piece.archive, stretch) for stretch in missing]
         return Lack(error, tuple(gone)) if error else None
 
 

@@ -52,9 +52,9 @@ class Departing:
 
     def _first(self) -> RandomAccess:
         failed = DamagedError("the archive is not at hand", reason="missing")
-        for number, one in enumerate(self._copies):
+        for number, location in enumerate(self._copies):
             try:
-                return self._open_copy(one)
+                return self._open_copy(location)
             except UnreadableError as error:
                 # As if it were damaged, all that it holds would be read and stored again.
                 raise StagingError(error.message) from error

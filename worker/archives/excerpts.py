@@ -44,7 +44,7 @@ def write_excerpt(file: RandomAccess, path: Path, keys: Keyring = NO_KEYS) -> No
         for start, length in extents:
             for at in range(start, start + length, _PART_BYTES):
                 written.append(_exactly(file, at, min(_PART_BYTES, start + length - at)))
-        packed = b"".join(_EXTENT.pack(*one) for one in extents)
+        packed = b"".join(_EXTENT.pack(*extent) for extent in extents)
         end = struct.pack("<QQ", file.size, len(extents))
         written.append(packed + _END.pack(file.size, len(extents), _digest(packed, end), _MAGIC))
         written.seal()

@@ -67,7 +67,7 @@ class Holdings(Record, kw_only=True):
 
     def of(self, archives: Iterable[ArchiveId]) -> Holdings:
         """Only these of them."""
-        kept = {one: self.locations[one] for one in archives if one in self.locations}
+        kept = {archive: self.locations[archive] for archive in archives if archive in self.locations}
         return replace(self, locations=kept, encrypted=self.encrypted & kept.keys())
 
     def back(self, names: Mapping[ArchiveId, str]) -> Holdings:
@@ -80,27 +80,29 @@ class Holdings(Record, kw_only=True):
 
     def reached(self, area: StagingArea) -> Holdings:
         """The same for workers that reach the staging area in this way."""
-        places = tuple(area if isinstance(one, StagingArea) else one for one in self.places)
+        places = tuple(area if isinstance(place, StagingArea) else place for place in self.places)
         return replace(self, places=places)
 
     def path(self, archive: ArchiveId) -> str:
         """Where the best copy of an archive lies, for people; empty if there is none."""
-        for one in self.locations.get(archive, ()):
-            if one.place != EXCERPTS:
-                return described(one, self.places)
+        for location in self.locations.get(archive, ()):
+            if location.place != EXCERPTS:
+                return described(location, self.places)
         return ""
 
     def nearest_place(self, archive: ArchiveId) -> str:
         """What the place of the best copy of an archive is called; empty if there is none."""
-        return next((one.place for one in self.locations.get(archive, ()) if one.place != EXCERPTS), "")
+        return next(
+            (location.place for location in self.locations.get(archive, ()) if location.place != EXCERPTS), ""
+        )
 
     def are_there(self, archive: ArchiveId) -> bool:
         """Whether a copy is there: of those on this host it is looked for, the others are where they were
         put. What other programs keep is not there before they bring it back."""
         return any(
-            path.exists() if (path := path_of(one, self.places)) else one.place != CONFIRMED
-            for one in self.locations.get(archive, ())
-            if one.place != EXCERPTS
+            path.exists() if (path := path_of(location, self.places)) else location.place != CONFIRMED
+            for location in self.locations.get(archive, ())
+            if location.place != EXCERPTS
         )
 
 
@@ -114,9 +116,9 @@ def staged(area: StagingArea, names: Mapping[ArchiveId, str]) -> Holdings:
 def keys_of(places: Iterable[PlaceSettings]) -> Keyring:
     """The structure keys of the staging area among some places."""
     found = NO_KEYS
-    for one in places:
-        if isinstance(one, StagingArea):
-            found = found.and_those(one.keys)
+    for place in places:
+        if isinstance(place, StagingArea):
+            found = found.and_those(place.keys)
     return found
 
 
@@ -130,14 +132,14 @@ def described(location: Location, places: Iterable[PlaceSettings]) -> str:
 
 def path_of(location: Location, places: Iterable[PlaceSettings]) -> Path | None:
     """The file of a copy on its host; None for one that is no file there."""
-    for one in places:
-        if isinstance(one, StagingArea) and location.place == EXCERPTS:
-            return Path(one.path, excerpt_name(location.name))
-        if name_of(one) == location.place:
-            if isinstance(one, NamedFiles):
-                return Path(one.files[int(location.name)].path)
-            if isinstance(one, StagingArea | Folder):
-                return Path(one.path, location.name)
+    for place in places:
+        if isinstance(place, StagingArea) and location.place == EXCERPTS:
+            return Path(place.path, excerpt_name(location.name))
+        if name_of(place) == location.place:
+            if isinstance(place, NamedFiles):
+                return Path(place.files[int(location.name)].path)
+            if isinstance(place, StagingArea | Folder):
+                return Path(place.path, location.name)
     return None
 
 

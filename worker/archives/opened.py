@@ -52,9 +52,9 @@ def open_archive(
     together = Joined(files) if copies else None
     refused: BackupError | None = None
     clear: list[RandomAccess] = []
-    for one in files:
+    for access in files:
         worse = []
-        for twin in one.files if isinstance(one, Twins) else (one,):
+        for twin in access.files if isinstance(access, Twins) else (access,):
             try:
                 found = open_sealed(twin, together, keys)
             except DamagedError:
@@ -68,7 +68,7 @@ def open_archive(
                 clear.append(twin)
                 continue
             if archive is None or found.header.archive == archive:
-                return _over(one, found, worse) if isinstance(one, Twins) else found
+                return _over(access, found, worse) if isinstance(access, Twins) else found
             worse.append(twin)
             refused = refused or _foreign(found, archive)
     if refused is not None:
@@ -87,8 +87,8 @@ def open_archive(
 
 
 def _apart(files: Iterable[RandomAccess]) -> Iterator[RandomAccess]:
-    for one in files:
-        yield from one.files if isinstance(one, Twins) else (one,)
+    for file in files:
+        yield from file.files if isinstance(file, Twins) else (file,)
 
 
 def _over(twins: Twins, first: ArchiveReader, worse: Iterable[RandomAccess]) -> ArchiveReader:
@@ -140,7 +140,7 @@ class OpenArchives:
         self._encrypted = holdings.encrypted
         self._keys = holdings.keys
         self._unlock = unlock
-        self._destinations = {one.name for one in holdings.places if isinstance(one, Destination)}
+        self._destinations = {place.name for place in holdings.places if isinstance(place, Destination)}
         self._pool = _FilePool(places)
         self._readers: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._entries = 0
@@ -194,14 +194,14 @@ class OpenArchives:
             if where[file].place in self._destinations:
                 self.damaged.add((archive, where[file]))
 
-        for one in copies:
+        for copy in copies:
             try:
-                file = _PooledFile(self._pool, one)
+                file = _PooledFile(self._pool, copy)
             except (DamagedError, PlaceError) as error:
                 first = first or error
             else:
-                files.setdefault(one.name, []).append(file)
-                where[file] = one
+                files.setdefault(copy.name, []).append(file)
+                where[file] = copy
         if first is not None and not files:
             raise first
         return [Twins(twins, note) if len(twins) > 1 else twins[0] for twins in files.values()]

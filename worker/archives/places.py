@@ -33,7 +33,7 @@ class Places:
     lets it read what lies there. ``keys`` are those of the staging area among them."""
 
     def __init__(self, settings: Iterable[PlaceSettings], host: str = "", grant: bytes = b"") -> None:
-        self._settings = {name_of(one): one for one in settings}
+        self._settings = {name_of(setting): setting for setting in settings}
         self.keys = keys_of(self._settings.values())
         if STAGING in self._settings:
             self._settings[EXCERPTS] = self._settings[STAGING]

@@ -22,7 +22,7 @@ class Account(Record):
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """All that was skipped."""
-        return tuple(one for skipped in self.skipped_of.values() for one in skipped)
+        return tuple(skip for skipped in self.skipped_of.values() for skip in skipped)
 
 
 def account_of(archive: ArchiveReader, open_archive: OpenArchive) -> Account:
@@ -69,11 +69,11 @@ def report_of(archive: ArchiveReader, open_archive: OpenArchive) -> UnitReport:
         mailboxes=account.mailboxes,
         skipped=(*directory.unopened, *account.skipped),
         unopened=directory.unopened,
-        departed=tuple(one for one in gone if not one.run),
+        departed=tuple(departed for departed in gone if not departed.run),
         carried=tuple(one for one in gone if one.run),
         references=directory.references,
-        messages=sum(one.stored for one in account.mailboxes),
-        size_bytes=sum(one.size_bytes for one in account.mailboxes),
+        messages=sum(mailbox.stored for mailbox in account.mailboxes),
+        size_bytes=sum(summary.size_bytes for summary in account.mailboxes),
         new_bytes=directory.data_bytes,
         archive_bytes=archive.file.size,
         encrypted=directory.seal is not None,

@@ -10,7 +10,7 @@ from ...proto.records import Stretch
 def merged(stretches: Iterable[Stretch]) -> list[Stretch]:
     """The same bytes in ascending stretches that neither touch nor overlap."""
     found: list[Stretch] = []
-    for offset, length in sorted(one for one in stretches if one.length > 0):
+    for offset, length in sorted(stretch for stretch in stretches if stretch.length > 0):
         if found and offset <= found[-1].offset + found[-1].length:
             last = found[-1]
             found[-1] = Stretch(last.offset, max(last.length, offset + length - last.offset))

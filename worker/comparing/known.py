@@ -162,7 +162,8 @@ class OpenParents:
         """Whether nothing of these archives is known to be lost, neither data nor metadata."""
         damaged = {archive for archive, _ in self._found_lost}
         return all(
-            one not in damaged and not self._lost(one).frames and not self._lost_of(one) for one in archives
+            archive_id not in damaged and not self._lost(archive_id).frames and not self._lost_of(archive_id)
+            for archive_id in archives
         )
 
     def frame_is_lost(self, archive: ArchiveId, position: int) -> None:
@@ -171,7 +172,7 @@ class OpenParents:
 
     def hold(self, pieces: Iterable[Piece]) -> bool:
         """Whether nothing of these pieces is known to be lost."""
-        return not any(self._lost_of(one.archive).touches(one.offset, one.length) for one in pieces)
+        return not any(self._lost_of(piece.archive).touches(piece.offset, piece.length) for piece in pieces)
 
     def segments(self) -> Iterator[tuple[ArchiveId, IndexRow]]:
         """The segments that all these archives remember, without those that are lost."""
@@ -186,9 +187,9 @@ class OpenParents:
     def let_go(self) -> None:
         """Close the files of the archives until something in them is read again: those that have left the
         staging area meanwhile take up space as long as they are open."""
-        for one in self._open.values():
-            if isinstance(one.file, Departing):
-                one.file.let_go()
+        for reader in self._open.values():
+            if isinstance(reader.file, Departing):
+                reader.file.let_go()
 
     def close(self) -> None:
         """Close the archives. Repeatable."""
@@ -239,8 +240,8 @@ class OpenParents:
             shard=header.shard,
             size_bytes=reader.file.size,
         )
-        for one in reader.directory.referred:
-            self._referred.setdefault(one.archive, reader.referred(one.archive))
+        for referred in reader.directory.referred:
+            self._referred.setdefault(referred.archive, reader.referred(referred.archive))
 
     def _file(self, archive: ArchiveId) -> Departing:
         """The first copy of an archive that can be opened. Raises DamagedError, StagingError."""
@@ -314,8 +315,8 @@ class KnownVersion:
     def folders(self) -> Mapping[bytes, KnownMessages]:
         """The folders by their paths."""
         return {
-            one.folder.path: KnownMessages(self, one, one.mark if self.same_store else b"")
-            for one in self.mailbox.folders
+            folder.folder.path: KnownMessages(self, folder, folder.mark if self.same_store else b"")
+            for folder in self.mailbox.folders
         }
 
     @property
@@ -331,7 +332,7 @@ class KnownVersion:
             return True  # nothing was skipped
         header = self.header
         whole = str(LogicalPath(header.partition, header.group, self.entry.user))
-        return not any((one.path, one.reason) == (whole, UNACCOUNTED) for one in self.mailbox.skipped)
+        return not any((skip.path, skip.reason) == (whole, UNACCOUNTED) for skip in self.mailbox.skipped)
 
     def rows(self, pointer: FramePointer) -> MessageRows:
         """Some messages, by columns; the frames that were read last are remembered. Raises DamagedError."""
@@ -371,14 +372,14 @@ class KnownVersion:
 
     def has_frames(self, pointers: Iterable[FramePointer]) -> bool:
         """Whether none of the frames that tell of these messages is known to be lost."""
-        return all(self.parents.has_frame(one.archive, one.position) for one in pointers)
+        return all(self.parents.has_frame(pointer.archive, pointer.position) for pointer in pointers)
 
     def renamed(self, guid: str) -> KnownMessages | None:
         """The folder that has this identity, wherever it was."""
         if guid:
-            for one in self.folders.values():
-                if one.folder.guid == guid:
-                    return one
+            for folder in self.folders.values():
+                if folder.folder.guid == guid:
+                    return folder
         return None
 
 
@@ -447,8 +448,8 @@ class _Lost:
 
     def __init__(self, stretches: Iterable[Stretch]) -> None:
         gaps = merged(stretches)
-        self._starts = [one.offset for one in gaps]
-        self._ends = [one.offset + one.length for one in gaps]
+        self._starts = [gap.offset for gap in gaps]
+        self._ends = [stretch.offset + stretch.length for stretch in gaps]
 
     def __bool__(self) -> bool:
         return bool(self._starts)

@@ -67,7 +67,7 @@ class KnownTally:
         except DamagedError:
             return None
         # Two names may share a hash; and without one nothing can be taken over.
-        bases = [one.base for one in called]
+        bases = [listed.base for listed in called]
         if not all(bases) or bases != rows.names.base[row:end]:
             return None
         called_so = frame._replace(first=frame.first + row, messages=len(called))

@@ -50,7 +50,7 @@ class SameRows(Record):
 
     def as_rows(self) -> Rows:
         """The same messages one by one."""
-        return Rows([(one, self.first + row) for row, one in enumerate(self.listed())])
+        return Rows([(listed, self.first + row) for row, listed in enumerate(self.listed())])
 
 
 class Rows(Record):
@@ -171,7 +171,7 @@ def match(listing: ListedMessages, known: KnownRows) -> Iterator[SameRows | Rows
     """The messages of a folder, in their order, in steps."""
     if known.is_empty:
         for at in range(0, len(listing), _MOST_ROWS):
-            yield Rows([(as_stored(one), UNKNOWN) for one in listing.some(at, at + _MOST_ROWS)])
+            yield Rows([(as_stored(listed), UNKNOWN) for listed in listing.some(at, at + _MOST_ROWS)])
         return
     rows: list[tuple[Listed, int]] = []
     at = ordinal = expected = 0

@@ -72,7 +72,7 @@ class Pursuit:
         gone = dict(self._lost)
         for key in self._found(known):
             del gone[key]
-        by_folder = Counter(one.folder for one in gone.values())
+        by_folder = Counter(lost.folder for lost in gone.values())
         return Whereabouts(
             void=self._counted - len(gone),
             skipped=tuple(one.told if held_still else _unsettled(one.told) for one in gone.values()),

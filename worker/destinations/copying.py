@@ -109,12 +109,12 @@ def _digest(fd: int, size_bytes: int) -> bytes:
     return hashed.digest()
 
 
-def is_same(one: RandomAccess, other: RandomAccess) -> bytes | None:
+def is_same(access: RandomAccess, other: RandomAccess) -> bytes | None:
     """The BLAKE3 digest of two files of the same size, if they are of the same bytes; else None."""
     hashed = blake3()
     at = 0
-    while at < one.size:
-        data = piece_of(one, at)
+    while at < access.size:
+        data = piece_of(access, at)
         if other.read_at(at, len(data)) != data:
             return None
         hashed.update(data)

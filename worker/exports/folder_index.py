@@ -26,8 +26,8 @@ _FLAGS = {
 def line(name: bytes, message: Message) -> bytes:
     """What there is to say of the message in the file of this name: UID (0: it had none), flags and keywords
     as IMAP names them, internal date, size."""
-    flags = [_FLAGS[one] for one in message.flags if one in _FLAGS]
-    keywords = [printable(one.encode("utf-8", "surrogateescape")) for one in message.keywords]
+    flags = [_FLAGS[flag] for flag in message.flags if flag in _FLAGS]
+    keywords = [printable(keyword.encode("utf-8", "surrogateescape")) for keyword in message.keywords]
     told = {
         "file": name.decode(),
         "uid": message.uid,

@@ -53,7 +53,7 @@ def entry(message: Message, content: Iterable[bytes]) -> Iterator[bytes]:
 
 def strange_keywords(message: Message) -> tuple[str, ...]:
     """The keywords that can't stand in a field: they are left out."""
-    return tuple(one for one in message.keywords if _NO_KEYWORD.search(one))
+    return tuple(keyword for keyword in message.keywords if _NO_KEYWORD.search(keyword))
 
 
 def count_messages(file: BinaryIO) -> int:
@@ -154,7 +154,7 @@ def _state(message: Message) -> Iterator[bytes]:
     # A message that no program has shown to its user yet lies in ``new``.
     yield (("R" if "S" in flags else "") + ("" if message.place == "new" else "O")).encode()
     yield "".join(letter for flag, letter in _X_STATUS.items() if flag in flags).encode()
-    keywords = " ".join(one for one in message.keywords if not _NO_KEYWORD.search(one))
+    keywords = " ".join(keyword for keyword in message.keywords if not _NO_KEYWORD.search(keyword))
     yield keywords.encode("utf-8", "surrogateescape")
     yield b"%04x" % sum(bit for flag, bit in _MOZILLA.items() if flag in flags)
     yield keywords.encode("utf-8", "surrogateescape")

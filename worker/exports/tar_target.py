@@ -87,17 +87,17 @@ class _Mailbox:
 
     def lengths(self) -> dict[bytes, int]:
         """How long the indexes are."""
-        return {name: one.index.tell() for name, one in self.folders.items()}
+        return {name: folder.index.tell() for name, folder in self.folders.items()}
 
     def cut(self, lengths: dict[bytes, int]) -> None:
         """Back to what they were."""
-        for name, one in self.folders.items():
-            one.index.seek(lengths.get(name, 0))
-            one.index.truncate()
+        for name, folder in self.folders.items():
+            folder.index.seek(lengths.get(name, 0))
+            folder.index.truncate()
 
     def close(self) -> None:
-        for one in self.folders.values():
-            one.index.close()
+        for folder in self.folders.values():
+            folder.index.close()
         self.folders.clear()
 
 

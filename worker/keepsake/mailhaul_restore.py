@@ -1000,7 +1000,7 @@ def age_decrypted(identities: bytes, sealed: bytes) -> Optional[bytes]:
         pass
     else:
         try:
-            return bytes(pyrage.decrypt(sealed, [pyrage.x25519.Identity.from_str(one) for one in lines]))
+            return bytes(pyrage.decrypt(sealed, [pyrage.x25519.Identity.from_str(line) for line in lines]))
         except (pyrage.DecryptError, pyrage.IdentityError):
             return None
     if shutil.which("age") is None:
@@ -1073,7 +1073,7 @@ def slots_of(payload: bytes) -> Tuple[List[Slot], List[MailboxSlot]]:
             )
             ids = octets(structure, 16), octets(content, 16)
             found.append(Slot(which, octets(archive, 16), octets(salt, 32), cipher, *ids, wraps))
-        if {one.number for one in found} & {one.number for one in of_mailboxes}:
+        if {slot.number for slot in found} & {mailbox.number for mailbox in of_mailboxes}:
             raise ValueError("two slots with one number")
     return found, of_mailboxes
 
@@ -1110,10 +1110,10 @@ class Keys:
             known = self._slots.setdefault(archive, {}).setdefault(slot.number, [])
             if slot not in known:
                 known.append(slot)
-        for one in of_mailboxes:
-            made = self._mailboxes.setdefault(archive, {}).setdefault(one.number, [])
-            if one not in made:
-                made.append(one)
+        for mailbox in of_mailboxes:
+            made = self._mailboxes.setdefault(archive, {}).setdefault(mailbox.number, [])
+            if mailbox not in made:
+                made.append(mailbox)
 
     def take_vault(self, path: str) -> None:
         """A file with secrets of mailboxes: it is opened when a structure key for it is at hand."""
@@ -1122,7 +1122,10 @@ class Keys:
     def is_erased(self, archive: bytes, slot: int) -> bool:
         """Whether frames with this slot are of a mailbox whose secret was destroyed."""
         self._open_vaults()
-        return any(one.secret in self._erased for one in self._mailboxes.get(archive, {}).get(slot, []))
+        return any(
+            mailbox_slot.secret in self._erased
+            for mailbox_slot in self._mailboxes.get(archive, {}).get(slot, [])
+        )
 
     def _open_vaults(self) -> None:
         """Those for which there is a structure key. One that is none, or was changed, holds nothing."""
@@ -1147,11 +1150,11 @@ class Keys:
         if not slots:
             return Damaged("it is encrypted, and its keys are gone")
         reasons = sorted({self._refused[slot] for slot in slots if slot in self._refused})
-        return Locked(f"it is encrypted, for {_names(slots)}{''.join('; ' + one for one in reasons)}")
+        return Locked(f"it is encrypted, for {_names(slots)}{''.join('; ' + reason for reason in reasons)}")
 
     def wanted(self) -> str:
         """Whose key would help, for people."""
-        slots = [one for found in self._slots.values() for known in found.values() for one in known]
+        slots = [slot for found in self._slots.values() for known in found.values() for slot in known]
         return f"the private key of {_names(slots)}" if slots else "though no keys are to be found"
 
     def structure(self, wanted: bytes) -> Optional[bytes]:
@@ -1196,13 +1199,13 @@ class Keys:
             raise Erased("it is of a mailbox that was erased")
         self._refuse_given_up(frame, stored)
         purpose = b"mailbox content" if of_content else b"mailbox structure"
-        for one in made:
-            value = self._mailbox_secrets.get(one.secret)
+        for mailbox_slot in made:
+            value = self._mailbox_secrets.get(mailbox_slot.secret)
             for slot in unlocked if value is not None else []:
-                if slot.number == one.parent:
+                if slot.number == mailbox_slot.parent:
                     tried = True
                     key = (self._secret(slot, of_content=of_content) or b"") + (value or b"")
-                    key = derived(key, slot.salt, purpose + slot.archive + one.secret)
+                    key = derived(key, slot.salt, purpose + slot.archive + mailbox_slot.secret)
                     with contextlib.suppress(Damaged):
                         return self._opened(slot, frame, stored, bound, key)
         if tried:
@@ -1936,9 +1939,9 @@ class ArchiveFile:
         if self._walked is None:
             front, sealed = self._divided()
             ends = [*(one.begin for one in sealed[1:]), self.size]
-            for one, end in zip(sealed, ends):
+            for part, end in zip(sealed, ends):
                 self._limit = end
-                front += self._walk(one.begin)
+                front += self._walk(part.begin)
             self._limit = self.size
             self._walked = front
         return self._walked
@@ -1981,7 +1984,7 @@ class ArchiveFile:
         """Where to go on when no frame of this archive begins here."""
         if ended:
             return self._next(at, lambda _: True)
-        own = self._next(at, lambda one: one.archive == archive)
+        own = self._next(at, lambda frame: frame.archive == archive)
         if own is not None and not own.begins_archive:
             return own
         begins = self._next(at, lambda one: one.begins_archive and self._goes_on(one, promised))
@@ -1990,7 +1993,8 @@ class ArchiveFile:
     def _goes_on(self, first: Frame, promised: int) -> bool:
         """Whether not all of the archive that begins there lies before an offset."""
         return (
-            first.end > promised or self._next(promised, lambda one: one.archive == first.archive) is not None
+            first.end > promised
+            or self._next(promised, lambda frame: frame.archive == first.archive) is not None
         )
 
     def _next(self, offset: int, wanted: Callable[[Frame], bool]) -> Optional[Frame]:
@@ -2218,7 +2222,7 @@ class Archive:
 
     def names(self) -> str:
         """Which it is, for people."""
-        return f"{self.id.hex()[:16]} ({', '.join(sorted({shown(one.file.name) for one in self.parts}))})"
+        return f"{self.id.hex()[:16]} ({', '.join(sorted({shown(part.file.name) for part in self.parts}))})"
 
     def find(self, kind: int, position: int) -> bytes:
         """The payload of a frame, from any copy in which it is whole. Raises Damaged."""
@@ -2249,7 +2253,7 @@ class Archive:
     def block_begin(self, offset: int) -> int:
         """Where the block begins that has this offset of the data, if any has. Raises Damaged."""
         if self._blocks is None:
-            merged = sorted({one for part in self.parts for one in part.of_kind(BLOCK).positions})
+            merged = sorted({position for part in self.parts for position in part.of_kind(BLOCK).positions})
             self._blocks = array("Q", merged)
         at = bisect_right(self._blocks, offset) - 1
         if at < 0:
@@ -2355,7 +2359,10 @@ class Archive:
     def mailbox(self, home_number: int) -> Dict[str, Any]:
         """A mailbox that is written here, with the lists of its FOLDERS frames. Raises Damaged."""
         positions = [
-            one for part in self.parts for one in part.of_kind(MAILBOX).positions if one >> 32 == home_number
+            position
+            for part in self.parts
+            for position in part.of_kind(MAILBOX).positions
+            if position >> 32 == home_number
         ]
         if not positions:
             raise Damaged(f"no mailbox {home_number} in archive {self.names()}")
@@ -2366,10 +2373,10 @@ class Archive:
             rows.append(last)
             for row in rows:
                 for folder in row["folders"]:
-                    for one in folder["directories"]:
-                        one[6] = () if one[6] is None else row["attributes"][number(one[6])]
-                for one in row["files"]:
-                    one[10] = () if one[10] is None else row["attributes"][number(one[10])]
+                    for directory in folder["directories"]:
+                        directory[6] = () if directory[6] is None else row["attributes"][number(directory[6])]
+                for file in row["files"]:
+                    file[10] = () if file[10] is None else row["attributes"][number(file[10])]
             for name in ("folders", "files", "skipped"):
                 last[name] = [one for row in rows for one in row[name]]
             text(last["user"])
@@ -2402,7 +2409,7 @@ def _messages(row: Dict[str, Any]) -> Iterator[Mail]:
             uid=uids[at],
             name=names[at],
             flags=text(flags),
-            keywords=tuple(text(row["keywords"][number(one)]) for one in keywords),
+            keywords=tuple(text(row["keywords"][number(keyword)]) for keyword in keywords),
             date_ns=dates[at],
             size=number(sizes[at]),
             notes=notes[at],
@@ -2518,10 +2525,12 @@ class Archives:
 
     def _cut_streams(self) -> Iterator[str]:
         """What is missing of streams that archives say they stand in."""
-        in_streams = [one for one in self.found.values() if one.header.get("stream") is True]
-        for run in sorted({one.run for one in in_streams}):
-            ends = [one.sealed() for one in in_streams if one.is_of_run and one.run == run]
-            told = [one for one in ends if one is not None]
+        in_streams = [archive for archive in self.found.values() if archive.header.get("stream") is True]
+        for run in sorted({stream.run for stream in in_streams}):
+            ends = [
+                in_stream.sealed() for in_stream in in_streams if in_stream.is_of_run and in_stream.run == run
+            ]
+            told = [end for end in ends if end is not None]
             if not told:
                 yield f"the stream of run {shown(run)} has no end: archives may be missing"
             elif missing := len(told[0] - self.found.keys() - self.locked.keys()):
@@ -2684,7 +2693,7 @@ class Wanted(NamedTuple):
     def parse(cls, path: str) -> Wanted:
         """Raises Failed for what is no path."""
         levels = [one for one in path.strip("/").split("/") if one]
-        if not path.startswith("/") or any(one in (".", "..") for one in levels):
+        if not path.startswith("/") or any(level in (".", "..") for level in levels):
             raise Failed(f"{path!r} is no path like /partition/group/user/folder", EXIT_USAGE)
         plain = [os.fsdecode(_percent_decoded(os.fsencode(one))) for one in levels]
         return cls(*plain[:3], *(["/".join(plain[3:])] if plain[3:] else []))
@@ -2723,10 +2732,10 @@ def states(archives: Archives, run: Optional[str], problem: Callable[[str], None
     gone: Dict[Tuple[str, Optional[str], str], str] = {}
     for archive in archives.found.values():
         partition, group = archive.partition, archive.group
-        for one in archive.departures(problem):
-            if run is None or one.run <= run:
-                whose = partition, None if one.everywhere else group, one.user
-                gone[whose] = max(gone.get(whose, ""), one.run)
+        for departure in archive.departures(problem):
+            if run is None or departure.run <= run:
+                whose = partition, None if departure.everywhere else group, departure.user
+                gone[whose] = max(gone.get(whose, ""), departure.run)
         if run is not None and archive.run > run:
             continue
         for told in archive.told():
@@ -2734,9 +2743,9 @@ def states(archives: Archives, run: Optional[str], problem: Callable[[str], None
             if key not in found or found[key].run < archive.run:
                 found[key] = State(*key, archive.run, text(archive.header["format"]), told)
     return sorted(
-        one
-        for (partition, group, user), one in found.items()
-        if one.run >= max(gone.get((partition, group, user), ""), gone.get((partition, None, user), ""))
+        state
+        for (partition, group, user), state in found.items()
+        if state.run >= max(gone.get((partition, group, user), ""), gone.get((partition, None, user), ""))
     )
 
 
@@ -2745,7 +2754,7 @@ def chosen(found: Sequence[State], wanted: Sequence[Wanted]) -> List[Tuple[State
     partition the newest one, among those that are asked for."""
     best: Dict[Tuple[str, str], Tuple[State, List[Wanted]]] = {}
     for state in found:
-        asked = [one for one in wanted if one.selects(state)]
+        asked = [wish for wish in wanted if wish.selects(state)]
         key = state.partition, state.user
         if asked and (key not in best or best[key][0].run < state.run):
             best[key] = state, asked
@@ -3036,16 +3045,16 @@ class MailboxWriter:
 
     def _is_wanted(self, folder: Dict[str, Any]) -> bool:
         name = str(folder.get("name"))
-        return any(one.selects_folder(name) for one in self._wanted)
+        return any(wish.selects_folder(name) for wish in self._wanted)
 
     def _is_file_wanted(self, file: Sequence[Any], folders: Sequence[Dict[str, Any]]) -> bool:
         """Of a part of a mailbox: the files of the folders that are wanted."""
-        if any(one.folder is None for one in self._wanted):
+        if any(wish.folder is None for wish in self._wanted):
             return True
         if not isinstance(file[0], bytes) or file[1]:
             return False
         above = file[0].rpartition(b"/")[0]
-        return any(one["path"] == above for one in folders)
+        return any(folder["path"] == above for folder in folders)
 
     def _folder(
         self, mailbox: Dict[str, Any], folder: Dict[str, Any], top: Path, home: Optional[Path]
@@ -3130,7 +3139,7 @@ class MailboxWriter:
 
     def _keywords(self, folder: Dict[str, Any], top: Path) -> None:
         """Name the keywords, unless the file that does so was restored."""
-        names = [text(one) for one in folder["keywords"]][:MOST_LETTERS]
+        names = [text(keyword) for keyword in folder["keywords"]][:MOST_LETTERS]
         path = (*top, *split(octets(folder["path"])))
         lines = [f"{at} {name}\n" for at, name in enumerate(names) if name and not set("\n\0") & set(name)]
         with self._tree.directory(path) as directory:
@@ -3182,8 +3191,8 @@ class Layout:
                 return whole
             return whole[int(found[2]) : int(found[3]) if found[3] else int(found[2]) + 1]
 
-        for one in self._names:
-            yield PLACEHOLDER.sub(value, one)
+        for name in self._names:
+            yield PLACEHOLDER.sub(value, name)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -3204,7 +3213,7 @@ def found_files(names: Sequence[str], ending: str = ".mha") -> List[str]:
             continue
         for directory, below, files in os.walk(name):
             below[:] = sorted(one for one in below if not one.startswith("."))
-            found += [os.path.join(directory, one) for one in files if one.endswith(ending)]
+            found += [os.path.join(directory, file) for file in files if file.endswith(ending)]
     if ending != ".mha":
         found = [one for one in found if one.endswith(ending)]
     return list(OrderedDict.fromkeys(found))
@@ -3218,7 +3227,7 @@ def found_sidecars(names: Sequence[str]) -> List[str]:
         if os.path.isdir(name):
             for directory, below, files in os.walk(name):
                 below[:] = sorted(one for one in below if not one.startswith("."))
-                found += [os.path.join(directory, one) for one in files if one.endswith(".mhk")]
+                found += [os.path.join(directory, file) for file in files if file.endswith(".mhk")]
             continue
         digits = re.match(r"[^.]+\.[0-9]+\.([0-9a-f]{16})\.", os.path.basename(name))
         place = os.path.dirname(os.path.abspath(name))
@@ -3259,7 +3268,7 @@ def list_mailboxes(
         if archives.is_erased(told.home):
             say(f"{state.path}: erased")
             continue
-        if all(one.user is None for one in wanted) and told.stored is not None:
+        if all(wish.user is None for wish in wanted) and told.stored is not None:
             print(state.path, told.stored, told.size, state.run, sep="\t")
             continue
         try:
@@ -3404,7 +3413,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit status. Raises Failed."""
     counts = Counts()
     wanted = [Wanted.parse(one) for one in arguments.path or ["/"]]
-    files = found_files([one for one in arguments.files if not one.endswith(".mhk")])
+    files = found_files([file for file in arguments.files if not file.endswith(".mhk")])
     keys = Keys(read_identities(arguments.identity or [], arguments.passphrase_file or []))
     for problem in learn_sidecars(found_sidecars(arguments.files), keys):
         say(problem)
@@ -3414,8 +3423,8 @@ def run(arguments: argparse.Namespace) -> int:
     archives = Archives(files, keys=keys)
     for problem in archives.problems:
         counts.problem("", problem)
-    for one in archives.locked.values():
-        counts.problem(f"archive {one.names()} of run {shown(one.run)}", one.lock() or "")
+    for archive in archives.locked.values():
+        counts.problem(f"archive {archive.names()} of run {shown(archive.run)}", archive.lock() or "")
     if arguments.open:
         try:
             for part in unsealed(arguments.open, keys):

@@ -117,7 +117,7 @@ class LiveCheck:
     def _look_again(self, look: Look) -> None:
         """The store is in use: what was just being removed or renamed is not lost."""
         self._pause(_SECOND_LOOK_SECONDS)
-        names = {one.live.name for one in look.suspects.values()}
+        names = {suspect.live.name for suspect in look.suspects.values()}
         user = look.wanted.user
         with (
             self._store.open_mailbox(user, wanted=names.__contains__) as reader,
@@ -151,7 +151,7 @@ class _StoredFolder:
 
     def __init__(self, stored: StoredMailbox, entry: FolderEntry) -> None:
         rows = stored.frames(entry)
-        self.frames = tuple(one.pointer for one in rows)
+        self.frames = tuple(row.pointer for row in rows)
         self.entry = entry
         self.known = KnownRows(self)
         self.met = bytearray(entry.messages)
@@ -236,9 +236,9 @@ class Look:
         self._damaged: list[Finding] = []
         self._unlooked: list[Skipped] = []
         folders = stored.mailbox.folders
-        self._path = wanted.path.resolve([one.folder.name for one in folders])
-        chosen = [one for one in folders if self._path.selects_folder(one.folder.name)]
-        self._by_path = {one.folder.path: one for one in chosen}
+        self._path = wanted.path.resolve([folder.folder.name for folder in folders])
+        chosen = [entry for entry in folders if self._path.selects_folder(entry.folder.name)]
+        self._by_path = {folder_entry.folder.path: folder_entry for folder_entry in chosen}
         self._by_guid = {one.folder.guid: one for one in chosen if one.folder.guid}
 
     def over(self, reader: MailboxReader, record: ServerRecord) -> None:
@@ -249,7 +249,9 @@ class Look:
         for folder in reader.folders():
             live = folder.folder
             if live.path in seen:
-                arrived.update(one.base for one in folder.messages())  # what came while it was looked at
+                arrived.update(
+                    message.base for message in folder.messages()
+                )  # what came while it was looked at
                 continue
             seen.add(live.path)
             entry = self._match(live, record)
@@ -259,9 +261,9 @@ class Look:
             self._by_path.pop(entry.folder.path, None)
             self._by_guid.pop(entry.folder.guid, None)
             absent += self._folder(folder, entry, arrived)
-        for one in reader.skipped():
-            if one.reason not in _OF_THE_SERVER:
-                self._unlooked.append(Skipped(f"{self.wanted.whose}/{one.path}", one.reason, one.detail))
+        for skip in reader.skipped():
+            if skip.reason not in _OF_THE_SERVER:
+                self._unlooked.append(Skipped(f"{self.wanted.whose}/{skip.path}", skip.reason, skip.detail))
         for gone in absent:
             gone.messages = [one for one in gone.messages if one.base not in arrived]
             self._account(gone, record)
@@ -326,7 +328,7 @@ class Look:
 
     def _note_others(self, folder: FolderReader, arrived: set[bytes]) -> None:
         """A folder that was not stored, or not asked for: messages may have been moved into it."""
-        arrived.update(one.base for one in folder.messages())
+        arrived.update(message.base for message in folder.messages())
 
     def _folder(self, folder: FolderReader, entry: FolderEntry, arrived: set[bytes]) -> list[_Absent]:
         live, stored = folder.folder, _StoredFolder(self._stored, entry)
@@ -420,7 +422,7 @@ class Look:
         """Tell those that were removed from those that are lost."""
         if not gone.messages:
             return
-        self.absent.update(self._shown(gone.live, one) for one in gone.messages)
+        self.absent.update(self._shown(gone.live, message) for message in gone.messages)
         if not gone.stored.folder.uidvalidity:
             self._counts.gone += len(gone.messages)  # no server keeps lists: whoever removed them did
             return

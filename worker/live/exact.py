@@ -78,15 +78,15 @@ def restore_exactly(
             )
 
         work = _Mailbox(archives, choice, live)
-        one = work.restore(on_each)
+        mailbox = work.restore(on_each)
         rest += work.rest
-        if one is None:
+        if mailbox is None:
             continue
-        done.append(one)
-        messages += one.report.restored + one.report.present
-        size_bytes += one.report.size_bytes + one.report.present_bytes
+        done.append(mailbox)
+        messages += mailbox.report.restored + mailbox.report.present
+        size_bytes += mailbox.report.size_bytes + mailbox.report.present_bytes
         label = f"{choice.path.partition}/{choice.path.group}"
-        lines = () if work.dry_run else (encode(one),)
+        lines = () if work.dry_run else (encode(mailbox),)
         progress(Progress(label, messages, size_bytes, choice.user, done=lines))
     return RestoreTaskReport(mailboxes=tuple(done), rest=rest)
 
@@ -110,14 +110,14 @@ class _Mailbox:
         """Raises TargetFullError."""
         state = self._restored_state()
         archive, path, _ = self._choice.key
-        one = RestoredMailbox(archive=archive, path=path, report=RestoreReport())
+        mailbox = RestoredMailbox(archive=archive, path=path, report=RestoreReport())
         if not self.dry_run:
             plain = replace(self._choice, exactly=None)
             done = restore(self._archives, [plain], self._live.target, progress)
             self.rest += done.rest
             if not done.mailboxes:
                 return None
-            one = done.mailboxes[0]
+            mailbox = done.mailboxes[0]
         only = self._choice.only
         try:
             # Who tries again what failed wants nothing done to what did not, nor to what came since.
@@ -128,7 +128,7 @@ class _Mailbox:
         except StoreError as error:
             self._skipped.append(Skipped(str(self._whose), "mailbox", error.message))
             aside = 0
-        report = one.report + RestoreReport(
+        report = mailbox.report + RestoreReport(
             flagged=state.flagged,
             moved=state.moved,
             aside=aside,
@@ -143,7 +143,7 @@ class _Mailbox:
                 restored=self._lacking - state.moved,
                 present=state.present,
             )
-        return replace(one, report=report)
+        return replace(mailbox, report=report)
 
     def _restored_state(self) -> RestoreReport:
         if not self._stands():
@@ -163,8 +163,12 @@ class _Mailbox:
         PlaceError, StoreError."""
         stored = StoredMailbox(self._archives, self._choice.archive, self._choice.user)
         folders = stored.mailbox.folders
-        path = self._choice.path.resolve([one.folder.name for one in folders])
-        chosen = {one.folder.name: one for one in folders if path.selects_folder(one.folder.name)}
+        path = self._choice.path.resolve([entry.folder.name for entry in folders])
+        chosen = {
+            folder_entry.folder.name: folder_entry
+            for folder_entry in folders
+            if path.selects_folder(folder_entry.folder.name)
+        }
         if not self._stands():
             self._lacking = sum(one.messages for one in chosen.values())
             return 0
@@ -234,14 +238,14 @@ class _Mailbox:
             for folder, messages in extra:
                 if folder.name not in into:
                     continue
-                wanted = [WantedState(listed=one, decide=_as_it_is) for one in messages]
+                wanted = [WantedState(listed=message, decide=_as_it_is) for message in messages]
                 answers = state.put(folder.path, into[folder.name].path, wanted)
                 moved += sum(not why for why in answers)
-                for one, why in zip(messages, answers, strict=True):
+                for listed, why in zip(messages, answers, strict=True):
                     if why and why != "vanished":
-                        self._skipped.append(Skipped(self._shown(folder, one), why, "it is not set aside"))
+                        self._skipped.append(Skipped(self._shown(folder, listed), why, "it is not set aside"))
             self._skipped += (
-                Skipped(f"{self._whose}/{one.path}", one.reason, one.detail) for one in state.skipped()
+                Skipped(f"{self._whose}/{skip.path}", skip.reason, skip.detail) for skip in state.skipped()
             )
         return moved
 
@@ -257,9 +261,9 @@ class _Mailbox:
     def _tell(self, folder: Folder, reason: str, detail: str) -> None:
         self._skipped.append(Skipped(str(replace(self._whose, folder=folder.name)), reason, detail))
 
-    def _shown(self, folder: Folder, one: Listed) -> str:
+    def _shown(self, folder: Folder, listed: Listed) -> str:
         whose = self._whose
-        named = one.uid or one.base
+        named = listed.uid or listed.base
         return message_path(whose.partition or "", whose.group or "", whose.user or "", folder.name, named)
 
 

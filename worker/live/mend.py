@@ -49,8 +49,8 @@ def mend(
     """Mend what ``check`` finds in these mailboxes; ``only`` what was found before, if that is given: then
     ``present`` counts what of it is damaged no more."""
     tally, contents = _Tally(), Contents(archives.data)
-    for one in wanted:
-        findings, look = check.looked(one)
+    for stored in wanted:
+        findings, look = check.looked(stored)
         tally.skipped += findings.unlooked
         chosen = [found for found in findings.damaged if only is None or found.identity in only]
         tally.skipped += [_not_mended(found) for found in chosen if not _is_mended(found)]
@@ -109,7 +109,7 @@ def _not_mended(found: Finding) -> Skipped:
 
 def _settled(only: Collection[Identity], whose: str, chosen: Sequence[Finding]) -> list[str]:
     """The paths of what was found before in a mailbox, and is not so any more."""
-    now = {one.identity for one in chosen}
+    now = {finding.identity for finding in chosen}
     before = [one for one in only if one not in now]
     inside = whose.rstrip("/") + "/"
     return [path for path in (str(one[0]) for one in before) if path == whose or path.startswith(inside)]

@@ -20,10 +20,12 @@ def merged(now: Flags, *, then: Flags, later: Flags | None = None) -> Flags:
     A mark for deletion is taken away, or left, and never given back: the next expunge would take the message.
     """
     letters = {
-        one
-        for one in {*then.letters, *now.letters}
-        if _decided(one in then.letters, one in now.letters, None if later is None else one in later.letters)
-        and (one != _DELETED or one in now.letters)
+        letter
+        for letter in {*then.letters, *now.letters}
+        if _decided(
+            letter in then.letters, letter in now.letters, None if later is None else letter in later.letters
+        )
+        and (letter != _DELETED or letter in now.letters)
     }
     if later is None and _DELETED not in then.letters:
         letters.discard(_DELETED)
@@ -35,9 +37,9 @@ def restored(_now: Flags, *, then: Flags) -> Flags:
     return then
 
 
-def are_same(one: Flags, other: Flags) -> bool:
+def are_same(flags: Flags, other: Flags) -> bool:
     """Whether two messages show the same: the case of keywords does not count."""
-    return one.letters == other.letters and _folded(one.keywords) == _folded(other.keywords)
+    return flags.letters == other.letters and _folded(flags.keywords) == _folded(other.keywords)
 
 
 def _decided(then: bool, now: bool, later: bool | None) -> bool:
@@ -49,7 +51,7 @@ def _decided(then: bool, now: bool, later: bool | None) -> bool:
 
 
 def _merged_keywords(now: Flags, then: Flags, later: Flags | None) -> tuple[str, ...]:
-    names = {one.lower(): one for one in (*then.keywords, *now.keywords)}
+    names = {keyword.lower(): keyword for keyword in (*then.keywords, *now.keywords)}
     had, has = _folded(then.keywords), _folded(now.keywords)
     between = None if later is None else _folded(later.keywords)
     kept = (
@@ -61,4 +63,4 @@ def _merged_keywords(now: Flags, then: Flags, later: Flags | None) -> tuple[str,
 
 
 def _folded(keywords: Iterable[str]) -> frozenset[str]:
-    return frozenset(one.lower() for one in keywords)
+    return frozenset(keyword.lower() for keyword in keywords)

@@ -82,7 +82,7 @@ class Matching:
                 if not wanted:
                     continue
                 seen = _Seen(stray, stat.mtime_ns, stat.inode)
-                if not any(self._is_told(one, seen) for one in wanted):
+                if not any(self._is_told(adrift, seen) for adrift in wanted):
                     seen.digest = digest_now(reader, stray.listed)
                 self._seen[stat.size].append(seen)
             except MessageUnavailable:
@@ -90,22 +90,22 @@ class Matching:
 
     def found(self) -> Iterator[tuple[Adrift, Stray | None]]:
         """Each adrift message, and the stray that it is, if there is one: in its own folder before others."""
-        for one in self._adrift:
-            candidates = self._seen.get(one.message.size, [])
-            at_home = self._places.get(one.entry.folder.path)
+        for adrift in self._adrift:
+            candidates = self._seen.get(adrift.message.size, [])
+            at_home = self._places.get(adrift.entry.folder.path)
             candidates.sort(key=lambda seen: seen.stray.folder != at_home)
-            same = next((seen for seen in candidates if self._is(one, seen)), None)
+            same = next((seen for seen in candidates if self._is(adrift, seen)), None)
             if same is not None:
                 candidates.remove(same)
-            yield one, same.stray if same else None
+            yield adrift, same.stray if same else None
 
-    def _is(self, one: Adrift, seen: _Seen) -> bool:
-        return self._is_told(one, seen) or seen.digest == one.message.digest
+    def _is(self, adrift: Adrift, seen: _Seen) -> bool:
+        return self._is_told(adrift, seen) or seen.digest == adrift.message.digest
 
-    def _is_told(self, one: Adrift, seen: _Seen) -> bool:
+    def _is_told(self, adrift: Adrift, seen: _Seen) -> bool:
         """Whether a file of the right size is a message without its content being read: by its name, its
         UID, or because it is the same file, which nobody has written to."""
-        message, listed = one.message, seen.stray.listed
+        message, listed = adrift.message, seen.stray.listed
         if message.base == listed.base:
             return True
         if stem(listed.base) == stem(message.base) != b"":
@@ -114,7 +114,7 @@ class Matching:
         same = (message.inode, message.date_ns) == (seen.inode, clamped(seen.mtime_ns))
         if same and message.inode and message.date_ns % _SECOND_NS:
             return True
-        live, stored = self._folders[seen.stray.folder], one.entry.folder
+        live, stored = self._folders[seen.stray.folder], adrift.entry.folder
         return bool(
             message.uid
             and message.uid == listed.uid

@@ -103,25 +103,25 @@ class PuttingBack:
         """Put it back; in a ``dry_run`` only count. Raises DamagedError, PlaceError, StoreError."""
         backs = list(self._backs(now))
         if dry_run:
-            for one in backs:
-                self._count(one)
+            for back in backs:
+                self._count(back)
             return
         self._make_folders(now, {one.folder for one in backs})
         by_folders: dict[tuple[str, str], list[_Back]] = defaultdict(list)
-        for one in backs:
-            by_folders[one.there.folder, one.folder].append(one)
+        for back in backs:
+            by_folders[back.there.folder, back.folder].append(back)
         with self._live.keeper.open_state(self._choice.to_user) as state:
             for (source, target), some in by_folders.items():
                 wanted = [WantedState(listed=one.there.listed, decide=one.decide) for one in some]
                 paths = now.folders[source].path, now.folders[target].path
-                for one, why in zip(some, state.put(*paths, wanted), strict=True):
+                for back, why in zip(some, state.put(*paths, wanted), strict=True):
                     if why:
-                        self._tell(one.there, why, "it is not put back")
+                        self._tell(back.there, why, "it is not put back")
                     else:
-                        self._count(one)
+                        self._count(back)
             self.files += self._subscribes(now, state.subscribe)
             self.skipped += (
-                Skipped(f"{self._whose}/{one.path}", one.reason, one.detail) for one in state.skipped()
+                Skipped(f"{self._whose}/{skip.path}", skip.reason, skip.detail) for skip in state.skipped()
             )
 
     def is_aside(self, folder: str) -> bool:
@@ -130,7 +130,7 @@ class PuttingBack:
 
     def _backs(self, now: Now) -> Iterator[_Back]:
         folders = self._before.mailbox.folders
-        path = self._choice.path.resolve([one.folder.name for one in folders])
+        path = self._choice.path.resolve([folder.folder.name for folder in folders])
         then = _Restored(self._restored)
         later = self._later()
         strays = self._strays(now)
@@ -183,10 +183,10 @@ class PuttingBack:
 
     def _strays(self, now: Now) -> dict[bytes, list[_There]]:
         """The messages that were not in their folders before under their names."""
-        had = {one.folder.name: one for one in self._before.mailbox.folders}
+        had = {folder.folder.name: folder for folder in self._before.mailbox.folders}
         found: dict[bytes, list[_There]] = defaultdict(list)
         for name, messages in now.messages.items():
-            bases = {one.base for one in self._before.messages(had[name])} if name in had else set()
+            bases = {message.base for message in self._before.messages(had[name])} if name in had else set()
             for base, listed in messages.items():
                 if base not in bases:
                     found[_stem(base)].append(_There(name, listed))
@@ -198,21 +198,21 @@ class PuttingBack:
             return {}
         stored = StoredMailbox(self._archives, self._rules.later, self._choice.user)
         return {
-            one.base: Flags(one.flags, one.keywords)
+            message.base: Flags(message.flags, message.keywords)
             for entry in stored.mailbox.folders
-            for one in stored.messages(entry)
+            for message in stored.messages(entry)
         }
 
     def _make_folders(self, now: Now, wanted: set[str]) -> None:
         """Make the folders that are gone, and to which messages go back."""
         gone = [
-            one.folder
-            for one in self._before.mailbox.folders
-            if one.folder.name in wanted - now.folders.keys()
+            entry.folder
+            for entry in self._before.mailbox.folders
+            if entry.folder.name in wanted - now.folders.keys()
         ]
         if not gone:
             return
-        layout = [one.folder for one in self._before.mailbox.folders]
+        layout = [folder_entry.folder for folder_entry in self._before.mailbox.folders]
         with self._live.target.open_mailbox(self._choice.to_user, now.place, layout) as writer:
             for folder in gone:
                 writer.open_folder(folder).finish()
@@ -226,12 +226,12 @@ class PuttingBack:
         had, then = _subscribed(self._before), _subscribed(self._restored)
         if had is None or then is None:
             return False
-        folders = [one.folder.name for one in self._restored.mailbox.folders]
+        folders = [folder.folder.name for folder in self._restored.mailbox.folders]
         contents = Contents(self._archives.data)
         before, restored = b"".join(contents.message(had)), b"".join(contents.message(then))
         if subscriptions.merged(restored, before, folders) != now.subscribed:
             return False
-        return subscribe(before, [*folders, *(one.folder.name for one in self._before.mailbox.folders)])
+        return subscribe(before, [*folders, *(entry.folder.name for entry in self._before.mailbox.folders)])
 
     def _count(self, one: _Back) -> None:
         is_now = Flags(one.there.listed.flags, one.there.listed.keywords)
@@ -253,11 +253,11 @@ class _Restored:
         self._by_content: dict[tuple[str, bytes], set[Flags]] = defaultdict(set)
         for entry in stored.mailbox.folders:
             name = entry.folder.name
-            for one in stored.messages(entry):
-                flags = Flags(one.flags, one.keywords)
-                self._by_name[name, one.base] = flags
-                self._by_content[name, one.digest].add(flags)
-                self._by_content["", one.digest].add(flags)
+            for message in stored.messages(entry):
+                flags = Flags(message.flags, message.keywords)
+                self._by_name[name, message.base] = flags
+                self._by_content[name, message.digest].add(flags)
+                self._by_content["", message.digest].add(flags)
 
     def holds(self, folder: str, message: Message) -> bool:
         """Whether a message of this content was in a folder."""
@@ -288,9 +288,9 @@ def _stem(base: bytes) -> bytes:
 def _subscribed(stored: StoredMailbox) -> StoredFile | None:
     return next(
         (
-            one
-            for one in stored.mailbox.files
-            if one.path == _SUBSCRIPTIONS and not one.home and not one.target
+            file
+            for file in stored.mailbox.files
+            if file.path == _SUBSCRIPTIONS and not file.home and not file.target
         ),
         None,
     )

@@ -120,10 +120,10 @@ def restore_state(
             rest += RestoreReport(skipped=(*work.skipped, Skipped(str(whose), error.code, error.message)))
         else:
             archive, path, _ = choice.key
-            one = RestoredMailbox(archive=archive, path=path, report=report)
-            done.append(one)
+            mailbox = RestoredMailbox(archive=archive, path=path, report=report)
+            done.append(mailbox)
             passed += report.restored + report.present
-            tell(passed, *(() if choice.state and choice.state.dry_run else (encode(one),)))
+            tell(passed, *(() if choice.state and choice.state.dry_run else (encode(mailbox),)))
     live.target.finish()
     return RestoreTaskReport(mailboxes=tuple(done), rest=rest)
 
@@ -175,7 +175,7 @@ class _Mailbox:
 
     def _pair(self, stored: StoredMailbox, tell: Callable[[int], object]) -> None:
         entries = stored.mailbox.folders
-        path = self._choice.path.resolve([one.folder.name for one in entries])
+        path = self._choice.path.resolve([folder_entry.folder.name for folder_entry in entries])
         by_path = {one.folder.path: one for one in entries}
         by_guid = {one.folder.guid: one for one in entries if one.folder.guid}
         by_name = {one.folder.name: one for one in entries}
@@ -186,7 +186,7 @@ class _Mailbox:
         with self._live.store.open_mailbox(self._choice.to_user) as reader:
             for folder in reader.folders():
                 live = folder.folder
-                there = {one.base: one for one in folder.messages()}
+                there = {message.base: message for message in folder.messages()}
                 if live.path in self._folders:
                     strays += _strays(live, there)  # what came while this was read
                     continue
@@ -305,8 +305,12 @@ class _Mailbox:
         found: dict[tuple[bytes, bytes], Flags] = {}
         try:
             stored = StoredMailbox(self._archives, self._rules.later, self._choice.user)
-            by_path = {one.folder.path: one for one in stored.mailbox.folders}
-            by_guid = {one.folder.guid: one for one in stored.mailbox.folders if one.folder.guid}
+            by_path = {folder.folder.path: folder for folder in stored.mailbox.folders}
+            by_guid = {
+                folder_entry.folder.guid: folder_entry
+                for folder_entry in stored.mailbox.folders
+                if folder_entry.folder.guid
+            }
             for path, bases in wanted.items():
                 entry = _stored_as(self._folders[path], by_path, by_guid) or by_path.get(path)
                 if entry is None:
@@ -320,19 +324,21 @@ class _Mailbox:
         return found
 
     def _count(self, changes: Sequence[_Change]) -> None:
-        for one in changes:
+        for change in changes:
             self._restored += 1
-            self._flagged += one.flags
-            self._moved += one.pair.is_moved
+            self._flagged += change.flags
+            self._moved += change.pair.is_moved
 
     # Doing it
 
     def _make_folders(self, stored: StoredMailbox, changes: Sequence[_Change]) -> None:
         """Make the folders that are gone, and to which messages go back."""
-        gone = {one.pair.entry.folder.path: one.pair.entry for one in changes if one.pair.home is None}
+        gone = {
+            change.pair.entry.folder.path: change.pair.entry for change in changes if change.pair.home is None
+        }
         if not gone:
             return
-        layout = [one.folder for one in stored.mailbox.folders]
+        layout = [folder.folder for folder in stored.mailbox.folders]
         if are_guids(one.path for one in layout):
             # What is not listed nobody would find again.
             why = "the server lists no folder that it has forgotten (LAYOUT=index): make it there first"
@@ -350,24 +356,29 @@ class _Mailbox:
 
     def _put(self, changes: Sequence[_Change]) -> None:
         by_folders: dict[tuple[bytes, bytes], list[_Change]] = defaultdict(list)
-        for one in changes:
-            home = self._places.get(one.pair.entry.folder.path)
+        for change in changes:
+            home = self._places.get(change.pair.entry.folder.path)
             if home is not None:
-                by_folders[one.pair.live, home].append(one)
+                by_folders[change.pair.live, home].append(change)
         with self._live.keeper.open_state(self._choice.to_user) as state:
             for (source, target), some in by_folders.items():
                 wanted = [WantedState(listed=one.pair.listed, decide=one.decide) for one in some]
-                for one, why in zip(some, state.put(source, target, wanted), strict=True):
+                for change, why in zip(some, state.put(source, target, wanted), strict=True):
                     if why:
-                        self.skipped.append(Skipped(one.pair.path, why, _WHY.get(why, "")))
+                        self.skipped.append(Skipped(change.pair.path, why, _WHY.get(why, "")))
                     else:
-                        self._count([one])
+                        self._count([change])
             self._tell_all(state.skipped())
 
     def _subscribe(self, stored: StoredMailbox) -> None:
         """Subscriptions are those of the mailbox: who asks for one folder asks for none."""
         file = next(
-            (one for one in stored.mailbox.files if one.path == _SUBSCRIPTIONS and not one.home), None
+            (
+                stored_file
+                for stored_file in stored.mailbox.files
+                if stored_file.path == _SUBSCRIPTIONS and not stored_file.home
+            ),
+            None,
         )
         if file is None or file.target is not None or self._choice.path.folder is not None:
             return
@@ -375,7 +386,7 @@ class _Mailbox:
         if self._choice.only.isdisjoint((path, str(self._whose))) and self._choice.only:
             return
         try:
-            self._subscribe_as(file, [one.folder.name for one in stored.mailbox.folders])
+            self._subscribe_as(file, [folder.folder.name for folder in stored.mailbox.folders])
         except DamagedError as error:
             self._lose(path, error)
         except (StoreError, PlaceError) as error:
@@ -387,7 +398,7 @@ class _Mailbox:
             self._files += state.subscribe(then, folders, dry_run=self._rules.dry_run)
 
     def _tell_all(self, skipped: Sequence[Skipped]) -> None:
-        self.skipped += (Skipped(f"{self._whose}/{one.path}", one.reason, one.detail) for one in skipped)
+        self.skipped += (Skipped(f"{self._whose}/{skip.path}", skip.reason, skip.detail) for skip in skipped)
 
     def _lose(self, path: str, error: DamagedError) -> None:
         if isinstance(error, UnreadableError):
@@ -417,4 +428,4 @@ def _stored_as(
 
 
 def _strays(live: Folder, there: Mapping[bytes, Listed]) -> Iterator[Stray]:
-    return (Stray(folder=live.path, listed=one) for one in there.values())
+    return (Stray(folder=live.path, listed=listed) for listed in there.values())

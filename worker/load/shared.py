@@ -46,7 +46,7 @@ def _directory() -> Path:
     then found out. A directory that is ours stays ours: /tmp keeps others from renaming it.
     """
     name = f"mailhaul-{os.geteuid()}"
-    place = next((one for one in _PLACES if os.access(one, os.W_OK | os.X_OK)), _PLACES[-1])
+    place = next((path for path in _PLACES if os.access(path, os.W_OK | os.X_OK)), _PLACES[-1])
     directory = place / name
     try:
         with suppress(FileExistsError):

@@ -31,7 +31,7 @@ def rules_of(configuration: str) -> list[ExpiryRule]:
         elif words == "}" and len(blocks) > 1:
             block = blocks.pop()
             # What separates the levels of its folders' names stands behind them.
-            found += [replace(one, folder=one.folder.replace(block.separator, "/")) for one in block.rules]
+            found += [replace(rule, folder=rule.folder.replace(block.separator, "/")) for rule in block.rules]
             if block.kind == "mailbox":
                 blocks[-1].rules.append(_rule(block.name, block.settings))
         else:
@@ -40,7 +40,11 @@ def rules_of(configuration: str) -> list[ExpiryRule]:
                 blocks[-1].separator = value
             elif equals and (setting := _SETTING.fullmatch(key)):
                 blocks[-1].settings[setting[1]] = value
-    return [one for one in found if one.seconds is not None or one.most is not None]
+    return [
+        expiry_rule
+        for expiry_rule in found
+        if expiry_rule.seconds is not None or expiry_rule.most is not None
+    ]
 
 
 class _Block(Mutable):
@@ -57,9 +61,9 @@ class Tolls:
     """Adds up what rules mean for folders, ``now`` being a time in seconds since 1970."""
 
     def __init__(self, rules: Sequence[ExpiryRule], now: float) -> None:
-        self._rules = [(one, _expression(one.folder)) for one in rules]
+        self._rules = [(rule, _expression(rule.folder)) for rule in rules]
         self._now = now
-        self._sums = {one: [0, 0, 0] for one in rules}
+        self._sums = {expiry_rule: [0, 0, 0] for expiry_rule in rules}
 
     def concern(self, folder: str) -> bool:
         """Whether a rule is about a folder of this name."""

@@ -83,7 +83,7 @@ def fate_of(
 ) -> FolderFate:
     """That of a folder that is there: a message that it has is skipped, any other gets a new number, unless
     the folder was made for it and its own is still free."""
-    missing = [one.uid for one in messages if not _is_there(one.base, there)]
+    missing = [message.uid for message in messages if not _is_there(message.base, there)]
     limit = 0 if new_uidvalidity else reserved_for(folder, header)
     kept = sum(0 < uid < limit for uid in missing)
     return FolderFate(

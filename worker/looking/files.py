@@ -111,46 +111,46 @@ class _Look:
             troubles=self._found.troubles,
         )
 
-    def place(self, one: Sought) -> None:
+    def place(self, sought: Sought) -> None:
         """Where a mailbox comes to lie: how much room is there, and may it be written?"""
         try:
-            path = self._path(one)
-            self._rooms.add(path, one.folders, one.messages, one.size_bytes)
+            path = self._path(sought)
+            self._rooms.add(path, sought.folders, sought.messages, sought.size_bytes)
             self._try(nearest(os.path.dirname(path)))
         except (BackupError, OSError) as error:
-            self._found.trouble(f"{one.choice.path}: {error}")
+            self._found.trouble(f"{sought.choice.path}: {error}")
 
     def _try(self, place: bytes) -> None:
         if place not in self._trials:
             self._trials[place] = try_writing(self._host, place, None)
 
-    def mailbox(self, one: Sought) -> None:
+    def mailbox(self, sought: Sought) -> None:
         try:
-            root = self._path(one)
+            root = self._path(sought)
             if os.path.isdir(root):
                 self._try(root)
-            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
-            for entry in one.chosen(stored):
-                path = folder_path(one.becomes(entry.folder.name))
+            stored = StoredMailbox(self._archives, sought.choice.archive, sought.choice.user)
+            for entry in sought.chosen(stored):
+                path = folder_path(sought.becomes(entry.folder.name))
                 with self._there(root, path) as file:
                     added = present = 0
                     holds = self._format.holds(file) if file is not None else None
-                    for message in one.messages_of(stored, entry):
+                    for message in sought.messages_of(stored, entry):
                         if holds is not None and holds(message):
                             present += 1
                         else:
                             added += 1
                     self._found.folder(
-                        FolderFate(path=one.shown(entry.folder.name), added=added, present=present),
+                        FolderFate(path=sought.shown(entry.folder.name), added=added, present=present),
                         recreated=file is None,
                     )
         except (BackupError, OSError, ValueError) as error:
-            self._found.trouble(f"{one.choice.path}: {error}")
+            self._found.trouble(f"{sought.choice.path}: {error}")
 
-    def _path(self, one: Sought) -> bytes:
+    def _path(self, sought: Sought) -> bytes:
         if self._format.file is None:
             return os.fsencode(self._target.path)
-        return self._places.of(one.choice.to_user).path
+        return self._places.of(sought.choice.to_user).path
 
     @contextmanager
     def _there(self, root: bytes, path: Sequence[bytes]) -> Iterator[BinaryIO | None]:

@@ -120,42 +120,48 @@ class _Look:
         except StoreError as error:
             self._found.trouble(f"what the server removes by itself is not known: {error.message}")
 
-    def mailbox(self, one: Sought) -> None:
+    def mailbox(self, sought: Sought) -> None:
         try:
-            location = self._location(one)
-            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
+            location = self._location(sought)
+            stored = StoredMailbox(self._archives, sought.choice.archive, sought.choice.user)
             folders = [entry.folder for entry in stored.mailbox.folders]
             owner = owner_of(folders[0]) if folders and folders[0].directories else None
-            for place in self._places(one, location):
+            for place in self._places(sought, location):
                 if place not in self._trials:
                     self._trials[place] = try_writing(self._host, place, owner)
             try:
                 root = location.open()
             except FileNotFoundError:
-                self._folders(one, stored, None)
+                self._folders(sought, stored, None)
             else:
                 try:
                     self._try_mailbox(location, owner)
-                    control = self._surroundings.control(one.choice.to_user)
+                    control = self._surroundings.control(sought.choice.to_user)
                     with mailbox_there(root, control.path if control else None) as there:
-                        self._folders(one, stored, there)
+                        self._folders(sought, stored, there)
                 finally:
                     os.close(root)
-            self._quota(one)
+            self._quota(sought)
         except DamagedError as error:
-            self._found.trouble(f"{one.choice.path}: {error.message}")
+            self._found.trouble(f"{sought.choice.path}: {error.message}")
         except (BackupError, OSError) as error:
-            self._found.trouble(f"{one.choice.path}: {error}")
+            self._found.trouble(f"{sought.choice.path}: {error}")
 
-    def links(self, one: Sought) -> None:
+    def links(self, sought: Sought) -> None:
         """Which messages take no room of their own; told of mailboxes and folders that are wanted as a
         whole."""
-        path = one.choice.path
-        if one.choice.extent is not Extent.ALL or one.choice.only or one.choice.into or path.uid or path.name:
+        path = sought.choice.path
+        if (
+            sought.choice.extent is not Extent.ALL
+            or sought.choice.only
+            or sought.choice.into
+            or path.uid
+            or path.name
+        ):
             return
         try:
-            place = self._location(one).path
-            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
+            place = self._location(sought).path
+            stored = StoredMailbox(self._archives, sought.choice.archive, sought.choice.user)
             path = path.resolve([entry.folder.name for entry in stored.mailbox.folders])
             for entry in stored.mailbox.folders:
                 if path.selects_folder(entry.folder.name):
@@ -164,12 +170,12 @@ class _Look:
         except (BackupError, OSError):
             return  # the look before this one tells of it; what it takes at most is right without
 
-    def _location(self, one: Sought) -> Location:
-        return self._layout.lay_out(one.choice.to_user, one.choice.place)
+    def _location(self, sought: Sought) -> Location:
+        return self._layout.lay_out(sought.choice.to_user, sought.choice.place)
 
-    def _places(self, one: Sought, mailbox: Location) -> Iterator[bytes]:
+    def _places(self, sought: Sought, mailbox: Location) -> Iterator[bytes]:
         """The directories that are there already, below which something will be made."""
-        user = one.choice.to_user
+        user = sought.choice.to_user
         around = self._surroundings
         yield nearest(mailbox.anchor)
         for location in (
@@ -187,18 +193,18 @@ class _Look:
         if trial.error or trial.owner:
             self._failed.append(trial)
 
-    def _folders(self, one: Sought, stored: StoredMailbox, there: MailboxThere | None) -> None:
-        path = one.choice.path
-        for entry in one.chosen(stored):
+    def _folders(self, sought: Sought, stored: StoredMailbox, there: MailboxThere | None) -> None:
+        path = sought.choice.path
+        for entry in sought.chosen(stored):
             folder = entry.folder
             exists = there is not None and there.has(folder)
             wanted: list[Message] = []
             messages = 0
             concerned = self._tolls is not None and self._tolls.concern(folder.name)
-            if one.choice.extent is Extent.FRAME:
+            if sought.choice.extent is Extent.FRAME:
                 concerned = False
             elif exists or concerned or path.uid is not None or path.name is not None:
-                wanted = list(one.messages_of(stored, entry))
+                wanted = list(sought.messages_of(stored, entry))
                 messages = len(wanted)
             else:
                 messages = entry.messages
@@ -206,20 +212,20 @@ class _Look:
             if there is not None and exists:
                 names = there.names(folder)
                 in_it = len(names)
-                told = one.shown(folder.name)
+                told = sought.shown(folder.name)
                 anew = self._target.renumbering.new_uidvalidity
                 fate = fate_of(told, folder, wanted, names, there.header(folder), new_uidvalidity=anew)
                 self._found.folder(fate)
             else:
-                self._recreated(one, folder, messages)
+                self._recreated(sought, folder, messages)
             if self._tolls is not None and concerned:
                 self._tolls.add(folder.name, [message.date_ns for message in wanted], in_it)
 
-    def _recreated(self, one: Sought, folder: Folder, messages: int) -> None:
+    def _recreated(self, sought: Sought, folder: Folder, messages: int) -> None:
         keeps = bool(folder.uidvalidity) and not self._target.renumbering.new_uidvalidity
         self._found.folder(
             FolderFate(
-                path=one.shown(folder.name),
+                path=sought.shown(folder.name),
                 kept=messages if keeps else 0,
                 renumbered=0 if keeps else messages,
                 uidvalidity=folder.uidvalidity,
@@ -227,10 +233,10 @@ class _Look:
             recreated=True,
         )
 
-    def _quota(self, one: Sought) -> None:
+    def _quota(self, sought: Sought) -> None:
         if self._server is None or self._refusals >= _MOST_REFUSALS:
             return
-        user = one.choice.to_user
+        user = sought.choice.to_user
         try:
             quotas = self._server.quotas(user)
         except StoreError as error:
@@ -244,5 +250,5 @@ class _Look:
         self._refusals = 0
         self._quotas_asked += 1
         for quota in quotas:
-            wanted = one.size_bytes if quota.kind == "storage" else one.messages
+            wanted = sought.size_bytes if quota.kind == "storage" else sought.messages
             self._found.quota(user, quota.root, quota.kind, quota.used, quota.limit, wanted)

@@ -79,13 +79,13 @@ class _Look:
         self._found = found
         self.logged_in = self.quotas_asked = self.append_limit = self.too_large = 0
 
-    def user(self, server: ImapTarget, one: Sought, until: float) -> None:
+    def user(self, server: ImapTarget, sought: Sought, until: float) -> None:
         """Raises AccessError."""
-        user = one.choice.to_user
+        user = sought.choice.to_user
         try:
-            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
-            folders = list(one.chosen(stored))
-            names = [one.becomes(entry.folder.name) for entry in folders]
+            stored = StoredMailbox(self._archives, sought.choice.archive, sought.choice.user)
+            folders = list(sought.chosen(stored))
+            names = [sought.becomes(entry.folder.name) for entry in folders]
             with server.look_into(user, names) as there:
                 self.logged_in += 1
                 limit = there.append_limit()
@@ -94,21 +94,22 @@ class _Look:
                 for number, entry in enumerate(folders):
                     if time.monotonic() >= until:
                         self._found.trouble(
-                            f"{one.choice.path}: there was no time for {len(folders) - number} of its folders"
+                            f"{sought.choice.path}: there was no time for {len(folders) - number} of "
+                            "its folders"
                         )
                         break
-                    coming += self._folder(one, stored, entry, there, limit)
-                self._quota(one, there, coming)
+                    coming += self._folder(sought, stored, entry, there, limit)
+                self._quota(sought, there, coming)
         except AccessError:
             raise
         except BackupError as error:
-            self._found.trouble(f"{one.choice.path}: {error.message}")
+            self._found.trouble(f"{sought.choice.path}: {error.message}")
 
     def _folder(
-        self, one: Sought, stored: StoredMailbox, entry: FolderEntry, there: ImapSurvey, limit: int
+        self, sought: Sought, stored: StoredMailbox, entry: FolderEntry, there: ImapSurvey, limit: int
     ) -> _Coming:
-        folder, name = entry.folder, one.becomes(entry.folder.name)
-        shown = one.shown(folder.name)
+        folder, name = entry.folder, sought.becomes(entry.folder.name)
+        shown = sought.shown(folder.name)
         if there.is_altered(name):
             self._found.trouble(f"{shown} would be called {there.name_of(name)} on the server")
         found = there.folder(name)
@@ -116,7 +117,7 @@ class _Look:
             self._found.trouble(f"{shown}: {found.refusal}")
         present = 0
         coming = _Coming()
-        for message in one.messages_of(stored, entry):
+        for message in sought.messages_of(stored, entry):
             if found is not None and found.take(message):
                 present += 1
             elif limit and message.size > limit:
@@ -134,11 +135,11 @@ class _Look:
         )
         return coming
 
-    def _quota(self, one: Sought, there: ImapSurvey, coming: _Coming) -> None:
+    def _quota(self, sought: Sought, there: ImapSurvey, coming: _Coming) -> None:
         quotas = there.quotas()
         if quotas is None:
             return
         self.quotas_asked += 1
         for quota in quotas:
             wanted = coming.size_bytes if quota.kind == "storage" else coming.messages
-            self._found.quota(one.choice.to_user, quota.root, quota.kind, quota.used, quota.limit, wanted)
+            self._found.quota(sought.choice.to_user, quota.root, quota.kind, quota.used, quota.limit, wanted)

@@ -37,7 +37,7 @@ class Sought(Record, kw_only=True):
 
     def messages_of(self, stored: StoredMailbox, entry: FolderEntry) -> Iterator[Message]:
         """The messages of one of them that are."""
-        path = self.choice.path.resolve([one.folder.name for one in stored.mailbox.folders])
+        path = self.choice.path.resolve([folder.folder.name for folder in stored.mailbox.folders])
         for message in stored.messages(entry, path.uid):
             if path.selects_message(message.uid, message.base, message.suffix, message.place):
                 yield message

@@ -83,7 +83,7 @@ def compare(
     ``told`` is called with the messages and bytes of each step. With ``to_serve`` it is found out what a
     server has to show."""
     course = _Course(0, 0, [], [])
-    entries = {one.folder.path: one for one in stored.mailbox.folders}
+    entries = {folder_entry.folder.path: folder_entry for folder_entry in stored.mailbox.folders}
     try:
         with store.open_mailbox(user) as reader:
             for folder in reader.folders():

@@ -27,7 +27,7 @@ def compare_files(
 ) -> Iterator[Skipped]:
     """What of these files is not there as it was stored, in content or as a link. To be called when the
     folders of the reader are exhausted. Raises StoreError."""
-    there = {(one.home, one.path): one for one in reader.files()}
+    there = {(listed_file.home, listed_file.path): listed_file for listed_file in reader.files()}
     for file in stored:
         if not _is_written_anew(file):
             problem = _difference(file, there.get((file.home, file.path)), reader)

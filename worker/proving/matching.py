@@ -66,9 +66,9 @@ def _matched(lost: list[Message], extra: list[Found], *, numbered: bool) -> Iter
         else:
             left.append(message)
     by_content: defaultdict[bytes, list[Found]] = defaultdict(list)
-    for one in extra:
-        if one.uid in by_uid or not numbered or not one.uid:
-            by_content[one.digest].append(one)
+    for found in extra:
+        if found.uid in by_uid or not numbered or not found.uid:
+            by_content[found.digest].append(found)
     for message in left:
         alike = by_content[message.digest]
         # Of several copies of one mail that which is most like it.

@@ -67,7 +67,7 @@ class Layout(Record, kw_only=True):
 def layout_of(folders: Sequence[Folder]) -> Layout | None:
     """The layout of a mailbox with these folders; None if it is none of those that are known here: then a
     server can't be told of it."""
-    inbox = next((one.path for one in folders if one.name == INBOX), b"")
+    inbox = next((folder.path for folder in folders if folder.name == INBOX), b"")
     others = [one for one in folders if one.name != INBOX]
     for fs in (False, True):
         if all(one.path == folder_path(one.name, dotted=not fs) for one in others):

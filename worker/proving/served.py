@@ -40,7 +40,7 @@ def compare_served(
             lacks += _folder(account, whose, folder, told)
         except StoreError as error:
             lacks.append(Skipped(path, "imap", error.message))
-    known = {one.name for one in folders}
+    known = {served_folder.name for served_folder in folders}
     for name in sorted(shown - known - {INBOX}):
         path = str(LogicalPath(whose.partition, whose.group, whose.user, name))
         lacks.append(Skipped(path, "imap", "a mail server lists a folder that the backup has not"))
@@ -52,9 +52,9 @@ def _folder(
 ) -> Iterator[Skipped]:
     wanted = {one.uid: one for one in folder.messages if folder.uidvalidity and one.uid}
     unnumbered: defaultdict[bytes, list[Served]] = defaultdict(list)
-    for one in folder.messages:
-        if one.uid not in wanted:
-            unnumbered[_content(one.shown)].append(one)
+    for message in folder.messages:
+        if message.uid not in wanted:
+            unnumbered[_content(message.shown)].append(message)
     for shown in account.messages():
         told(1, shown.size)
         found = wanted.pop(shown.uid, None)
@@ -64,16 +64,16 @@ def _folder(
         if found is not None and (problems := list(_differences(found, shown))):
             detail = f"a mail server shows it otherwise: {'; '.join(problems)}"
             yield Skipped(path_of(whose, folder.name, found.message), "imap", detail)
-    for one in (*wanted.values(), *(one for some in unnumbered.values() for one in some)):
-        yield Skipped(path_of(whose, folder.name, one.message), "imap", "a mail server does not show it")
+    for served in (*wanted.values(), *(one for some in unnumbered.values() for one in some)):
+        yield Skipped(path_of(whose, folder.name, served.message), "imap", "a mail server does not show it")
 
 
 def _content(shown: AsMail) -> bytes:
     return shown.likeness or shown.digest
 
 
-def _differences(one: Served, shown: Shown) -> Iterator[str]:
-    message, has_to = one.message, one.shown
+def _differences(served: Served, shown: Shown) -> Iterator[str]:
+    message, has_to = served.message, served.shown
     if shown.digest != has_to.digest:
         if not has_to.likeness or shown.likeness != has_to.likeness:
             yield "other bytes"

@@ -105,11 +105,11 @@ class TellsOf:
         self._header = header
         self._erased = Erased(erased)
 
-    def __call__(self, one: Departed | Skipped) -> bool:
-        if isinstance(one, Departed):
-            user, run = one.user, one.run or self._header.run
+    def __call__(self, departed: Departed | Skipped) -> bool:
+        if isinstance(departed, Departed):
+            user, run = departed.user, departed.run or self._header.run
         else:
-            user, run = LogicalPath.parse(one.path).user or "", self._header.run
+            user, run = LogicalPath.parse(departed.path).user or "", self._header.run
         return not self._erased.holds(self._header.partition, user, run)
 
 

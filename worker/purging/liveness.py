@@ -61,16 +61,16 @@ def live_data(
 ) -> LiveData:
     """What the mailboxes need of which these archives tell. Never fails because of one that is damaged."""
     work = _Search(open_archive)
-    for number, one in enumerate(needed):
+    for number, needed_archive in enumerate(needed):
         try:
-            work.archive(one, open_archive(one.archive))
+            work.archive(needed_archive, open_archive(needed_archive.archive))
         except (DamagedError, UnsupportedError):
-            work.untouchable.update((one.archive, *one.references))
+            work.untouchable.update((needed_archive.archive, *needed_archive.references))
         progress(Progress(label, number, 0))
     return LiveData(
         stretches={archive: found.take().tobytes() for archive, found in work.found.items()},
-        mailboxes=_by_archive((one.archive, one.number) for one in work.mailboxes),
-        frames=_by_archive((one.archive, one.position) for one in work.frames),
+        mailboxes=_by_archive((mailbox.archive, mailbox.number) for mailbox in work.mailboxes),
+        frames=_by_archive((frame.archive, frame.position) for frame in work.frames),
         untouchable=frozenset(work.untouchable),
     )
 
@@ -149,14 +149,14 @@ def shares(reader: ArchiveReader, live: array[int], metadata: Metadata) -> Share
         data_bytes += size
         live_data_bytes += size * alive / plain
     metadata_bytes = live_metadata_bytes = 0
-    told = {one.home for one in reader.directory.mailboxes if one.user in metadata.users}
+    told = {mailbox.home for mailbox in reader.directory.mailboxes if mailbox.user in metadata.users}
     for place in reader.directory.places:
-        own = sum(one.size_bytes for one in place.metadata)
+        own = sum(frame_place.size_bytes for frame_place in place.metadata)
         needed = place.number in metadata.mailboxes or (reader.header.archive, place.number) in told
         metadata_bytes += own
         live_metadata_bytes += own if needed else 0
-        for number, one in enumerate(place.messages):
-            size = one.size_bytes + one.search_bytes
+        for number, messages_place in enumerate(place.messages):
+            size = messages_place.size_bytes + messages_place.search_bytes
             metadata_bytes += size
             live_metadata_bytes += size if mailbox_position(place.number, number) in metadata.frames else 0
     return Shares(int(live_data_bytes) + live_metadata_bytes, int(data_bytes) + metadata_bytes)
@@ -208,14 +208,14 @@ def dead(reader: ArchiveReader, live: array[int], metadata: Metadata, is_told: I
 
 def _has_dead_metadata(reader: ArchiveReader, metadata: Metadata) -> bool:
     own = reader.header.archive
-    told = {one.home for one in reader.directory.mailboxes if one.user in metadata.users}
-    if len(told) < len({one.home for one in reader.directory.mailboxes}):
+    told = {mailbox.home for mailbox in reader.directory.mailboxes if mailbox.user in metadata.users}
+    if len(told) < len({entry.home for entry in reader.directory.mailboxes}):
         return True
     for place in reader.directory.places:
         needed = place.number in metadata.mailboxes or MailboxPointer(own, place.number) in told
         if (place.frames or place.parts) and not needed:
             return True
-        for number, one in enumerate(place.messages):
-            if one != GONE and mailbox_position(place.number, number) not in metadata.frames:
+        for number, messages_place in enumerate(place.messages):
+            if messages_place != GONE and mailbox_position(place.number, number) not in metadata.frames:
                 return True
     return False

@@ -145,6 +145,6 @@ def decode_progress(event: bytes) -> Progress | None:
         return None
     numbers = (progress.messages, progress.size_bytes, progress.new_bytes, progress.archive_bytes)
     texts = (progress.unit, progress.mailbox, progress.waiting, *progress.done)
-    if not all(type(one) is int and 0 <= one < _MOST_COUNT for one in numbers):
+    if not all(type(number) is int and 0 <= number < _MOST_COUNT for number in numbers):
         return None
-    return progress if all(type(one) is str for one in texts) else None
+    return progress if all(type(text) is str for text in texts) else None

@@ -214,10 +214,12 @@ class Intake:
             raise AccessError("the grant is not one for writing")
         open_now = self._bound.get((client, envelope.stream))
         using = [
-            one for one in self._successors.values() if (one.client, one.number) == (client, envelope.stream)
+            successor
+            for successor in self._successors.values()
+            if (successor.client, successor.number) == (client, envelope.stream)
         ]
         using += [open_now.asked] if open_now else []
-        if any(one.file != grant.file for one in using):
+        if any(asked.file != grant.file for asked in using):
             raise AccessError("a stream of this number is open for another file")
         check_writable(grant.file)
         return Asked(

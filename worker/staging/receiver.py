@@ -158,14 +158,14 @@ class Receiver:
             endpoint=self._server.endpoint,
             streams=tuple(
                 StreamStatus(
-                    file=one.asked.file,
-                    host=one.asked.host,
-                    epoch=one.asked.epoch,
-                    written_bytes=one.written,
-                    waiting=one.waiting,
-                    since=one.since + age,
+                    file=stream.asked.file,
+                    host=stream.asked.host,
+                    epoch=stream.asked.epoch,
+                    written_bytes=stream.written,
+                    waiting=stream.waiting,
+                    since=stream.since + age,
                 )
-                for one in self._intake.streams()
+                for stream in self._intake.streams()
             ),
             connections=server.connections,
             free_bytes=room.free_bytes,
@@ -181,8 +181,8 @@ class Receiver:
             malformed=sum(server.malformed.values()),
             strangers=server.refused,
             last_strangers=tuple(
-                RefusedStranger(time=one.time, address=one.address, reason=one.reason)
-                for one in server.strangers
+                RefusedStranger(time=stranger.time, address=stranger.address, reason=stranger.reason)
+                for stranger in server.strangers
             ),
         )
 

@@ -26,17 +26,19 @@ class Acceptance:
         """Whether anything is."""
         return bool(self._patterns)
 
-    def judged(self, one: Skipped) -> Skipped:
+    def judged(self, skipped: Skipped) -> Skipped:
         """How something is reported that is left out; the reason is ``accepted`` if a pattern fits."""
-        if one.reason in _NEVER or not any(_fits(one.path, pattern) for pattern in self._patterns):
-            return one
+        if skipped.reason in _NEVER or not any(_fits(skipped.path, pattern) for pattern in self._patterns):
+            return skipped
         return replace(
-            one, reason=ACCEPTED, detail=f"{one.reason}: {one.detail}" if one.detail else one.reason
+            skipped,
+            reason=ACCEPTED,
+            detail=f"{skipped.reason}: {skipped.detail}" if skipped.detail else skipped.reason,
         )
 
     def all_judged(self, skipped: Iterable[Skipped]) -> list[Skipped]:
         """``judged``, of each."""
-        return [self.judged(one) for one in skipped]
+        return [self.judged(skip) for skip in skipped]
 
 
 def _fits(path: str, pattern: str) -> bool:

@@ -11,7 +11,7 @@ from .folder_names import directory_name, folder_path
 
 def added_folder(name: str, beside: Sequence[Folder]) -> Folder:
     """See ``MailboxWriter.new_folder``. With nothing but an INBOX beside it, it lies as in Maildir++."""
-    paths = [one.path for one in beside]
+    paths = [folder.path for folder in beside]
     dotted = not any(paths) or any(path.startswith(b".") for path in paths)
     path = folder_path(name, dotted=dotted)
     path = path + directory_name(paths) if path else {one.name: one.path for one in beside}.get(name, path)
@@ -20,7 +20,7 @@ def added_folder(name: str, beside: Sequence[Folder]) -> Folder:
 
 def lies_below(layout: Sequence[Folder]) -> bool:
     """Whether the mailbox's own directory is no folder, as with ``INBOX=`` elsewhere or ``DIRNAME=``."""
-    return bool(layout) and all(one.path for one in layout)
+    return bool(layout) and all(folder.path for folder in layout)
 
 
 def _directories(path: bytes, beside: Sequence[Folder]) -> tuple[Directory, ...]:

@@ -38,7 +38,7 @@ class ApartTree:
         *,
         is_new: bool,
     ) -> None:
-        paths = [one.path for one in layout]
+        paths = [folder.path for folder in layout]
         dotted = not any(path and not path.startswith(b".") for path in paths)
         self._fd = fd
         self._is_new = is_new

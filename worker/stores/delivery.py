@@ -59,10 +59,10 @@ class Delivery:
         number = len(self._all)
         with self._stage(stage_of(number)) as stage:
             translation = folder.translation(lists, stage, self._notices)
-        one = _Addressed(number, folder, directory, lists, index, translation)
-        self._all.append(one)
+        addressed = _Addressed(number, folder, directory, lists, index, translation)
+        self._all.append(addressed)
         if folder.reserved and not folder.reserved.is_empty:
-            self._numbered.append((one, folder.reserved))
+            self._numbered.append((addressed, folder.reserved))
 
     def carry_out(self, margin: int) -> int:
         """Put everything into place. Where an index takes the place of another, it counts on by ``margin``
@@ -73,23 +73,25 @@ class Delivery:
             written = self._write_indexes(margin)
             entered = {one.number for one, reserved in self._numbered if self._enter(one, reserved)}
         renumbered = {one.number for one, _ in self._numbered} - entered
-        for one in self._all:
-            stages = [stage_of(one.number)]
-            if one.number in renumbered:
-                stages.append(reserved_stage_of(one.number))
+        for addressed in self._all:
+            stages = [stage_of(addressed.number)]
+            if addressed.number in renumbered:
+                stages.append(reserved_stage_of(addressed.number))
             for where in stages:
                 with self._stage(where) as stage:
-                    if one.folder.reserved and where != stages[0]:
-                        one.folder.reserved.leave_there(stage)
-                    one.folder.deliver(one.directory, stage, one.translation)
-            if beyond := one.folder.without_letters(one.translation):
-                self._add_keywords(one, beyond)
+                    if addressed.folder.reserved and where != stages[0]:
+                        addressed.folder.reserved.leave_there(stage)
+                    addressed.folder.deliver(addressed.directory, stage, addressed.translation)
+            if beyond := addressed.folder.without_letters(addressed.translation):
+                self._add_keywords(addressed, beyond)
         return 0 if written else len(entered)
 
     def _finds_indexes(self) -> bool:
         """Whether the server will miss its index files where they are taken away; else it would give the
         messages new UIDs, and complain of each."""
-        inbox = next((one for one, _ in self._numbered if one.folder.folder.name == INBOX), None)
+        inbox = next(
+            (addressed for addressed, _ in self._numbered if addressed.folder.folder.name == INBOX), None
+        )
         if self._doveadm is None or inbox is None:
             return True
         try:
@@ -105,17 +107,20 @@ class Delivery:
         """Let the server write indexes of the messages that are to have their old UIDs; whether it did."""
         with ExitStack() as stack:
             staged = []
-            for one, reserved in self._numbered:
-                stage = stack.enter_context(self._stage(reserved_stage_of(one.number)))
-                reserved.look_like(stage, one.directory, one.lists, one.translation)
-                staged.append(StagedFolder(stage, (b"%d" % one.number,), is_empty=False))
+            for addressed, reserved in self._numbered:
+                stage = stack.enter_context(self._stage(reserved_stage_of(addressed.number)))
+                reserved.look_like(stage, addressed.directory, addressed.lists, addressed.translation)
+                staged.append(StagedFolder(stage, (b"%d" % addressed.number,), is_empty=False))
             if self._doveadm is None:
                 return False
             place, _ = self._tree.admit(whole=False)
             with self._stage((_RESERVED,)) as above:
                 os.fchmod(above, 0o711)
             try:
-                known = [one.highest_modseq for one in self._doveadm.folders(self._user).values()]
+                known = [
+                    server_folder.highest_modseq
+                    for server_folder in self._doveadm.folders(self._user).values()
+                ]
                 known += [one.folder.folder.highest_modseq for one, _ in self._numbered]
                 write_indexes(self._doveadm, self._user, place, _RESERVED, staged, max(known) + margin)
             except StoreError as error:

@@ -63,9 +63,9 @@ def take_late(stage: int, folder: int, name: bytes, known: frozenset[bytes]) -> 
 
 
 def _link(names: Iterable[bytes], source: int, target: int) -> None:
-    for one in names:
+    for name in names:
         with suppress(FileExistsError, FileNotFoundError):
-            os.link(one, one, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
 
 
 def _names(directory: int) -> frozenset[bytes]:

@@ -46,7 +46,9 @@ class Discovery:
         except OSError as error:
             raise StoreError(f"{printable(self.anchor)} can't be listed: {error.strerror}") from error
         try:
-            places = sorted(one.path or HERE for one in self._walk.through(root) if self._is_taken(one))
+            places = sorted(
+                finding.path or HERE for finding in self._walk.through(root) if self._is_taken(finding)
+            )
         except OSError as error:
             raise StoreError(f"{printable(self.anchor)} can't be listed: {error.strerror}") from error
         finally:

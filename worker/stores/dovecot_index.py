@@ -57,21 +57,24 @@ def write_indexes(
     try:
         _write(doveadm, user, place, tree, folders, least)
     finally:
-        for one, names in zip(folders, before, strict=True):
-            _tidy(one.directory, names)
+        for folder, names in zip(folders, before, strict=True):
+            _tidy(folder.directory, names)
 
 
 def _write(
     doveadm: Doveadm, user: str, place: int, tree: bytes, folders: Sequence[StagedFolder], least: int
 ) -> None:
     prefix = b"mailhaul" + os.urandom(8).hex().encode() + b"n"
-    links = {prefix + b"%d" % number: (b"..", tree, *one.names) for number, one in enumerate(folders)}
+    links = {
+        prefix + b"%d" % number: (b"..", tree, *staged_folder.names)
+        for number, staged_folder in enumerate(folders)
+    }
     view = _make_view(place, links, os.fstat(folders[0].directory))
     empty = [one for one in folders if one.is_empty]
     with ExitStack() as stack:
-        for one in empty:
-            _put_placeholder(one.directory)
-            stack.callback(_take_placeholder, one.directory)
+        for folder in empty:
+            _put_placeholder(folder.directory)
+            stack.callback(_take_placeholder, folder.directory)
         names = _names(doveadm.names(user, view), links)
         for name in names:
             doveadm.raise_modseq(user, view, name, least)

@@ -32,7 +32,9 @@ def names(paths: Iterable[bytes]) -> dict[bytes, str]:
         choices = (f"{on_disk}~{number}" for number in count(2))
         name = folder_name(path[: len(path) - below])
         if name in taken:
-            name = on_disk if on_disk not in taken else next(one for one in choices if one not in taken)
+            name = (
+                on_disk if on_disk not in taken else next(choice for choice in choices if choice not in taken)
+            )
         named[path] = name
         taken.add(name)
     return named

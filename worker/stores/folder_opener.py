@@ -242,7 +242,7 @@ class FolderOpener:
             why = f"keywords beyond the first {keywords.MOST} are not recorded: {error.message}"
             self._notices.add(path, "keyword", why)
             return {}, False
-        beyond = {uid: tuple(one for one in names if one not in named) for uid, names in told.items()}
+        beyond = {uid: tuple(name for name in names if name not in named) for uid, names in told.items()}
         return {uid: names for uid, names in beyond.items() if names}, False
 
     def _ask_once(self) -> None:

@@ -46,7 +46,7 @@ class HomeFiles:
         apart: Collection[Identity],
     ) -> None:
         self._home = home
-        self._patterns = [os.fsencode(one) for one in (*PATTERNS, *also)]
+        self._patterns = [os.fsencode(pattern) for pattern in (*PATTERNS, *also)]
         self._notices = notices
         self._attributes = attributes
         self._apart = apart
@@ -56,7 +56,7 @@ class HomeFiles:
         status = os.fstat(self._home)
         attributes = self._attributes.of(self._home, status.st_dev, b"", home=True)
         yield described(b"", status, DirectoryKind.HOME, attributes)
-        trees = {path: one for tree in self._trees for path, one in tree.records.items()}
+        trees = {path: directory for tree in self._trees for path, directory in tree.records.items()}
         for path in sorted({*trees, *self._above()}):
             record = trees.get(path) or self._record(path)
             if record is not None:

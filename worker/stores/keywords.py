@@ -141,7 +141,7 @@ class FlagNames:
 
     def _named(self, letters: str) -> Flags:
         keywords = self._keywords
-        numbers = [LETTERS.index(one) for one in letters if one in LETTERS]
+        numbers = [LETTERS.index(letter) for letter in letters if letter in LETTERS]
         names = {keywords[number] for number in numbers if number < len(keywords) and keywords[number]}
         return "".join(one for one in letters if one not in LETTERS), tuple(sorted(names))
 

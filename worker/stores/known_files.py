@@ -138,8 +138,8 @@ class SharedFiles:
     def close(self) -> None:
         """Repeatable."""
         while self._opened:
-            if (one := self._opened.popitem()[1]) is not None:
-                one.close()
+            if (files := self._opened.popitem()[1]) is not None:
+                files.close()
 
     def _above(self, location: Location, device: int) -> bytes | None:
         """The topmost directory above a mailbox that is on this file system."""

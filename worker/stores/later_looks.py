@@ -39,7 +39,7 @@ class LaterLooks:
         self._root = root
         self._notices = notices
         self._now = now
-        self._times = {path: one.mtime_ns for path, one in found.records.items()}
+        self._times = {path: directory.mtime_ns for path, directory in found.records.items()}
 
     def new_folders(self) -> list[bytes]:
         """The folders that were not there when this was asked last; ``survey`` tells of them, too."""
@@ -75,7 +75,7 @@ class LaterLooks:
 
     def _add(self, found: Survey) -> None:
         known = self.survey
-        self._times |= {path: one.mtime_ns for path, one in found.records.items()}
+        self._times |= {path: directory.mtime_ns for path, directory in found.records.items()}
         self.survey = Survey(
             tuple(sorted({*known.folders, *found.folders})),
             tuple(sorted({*known.others, *found.others} - set(found.folders))),

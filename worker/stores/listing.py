@@ -187,9 +187,9 @@ class Listing:
             self.entries = [entry for entry in self.entries if entry not in gone]
 
     def _is_there(self, entry: bytes) -> bool:
-        one = record(entry, NO_KEYWORDS)
+        listed = record(entry, NO_KEYWORDS)
         try:
-            os.stat(one.base + one.suffix, dir_fd=self._fds[one.place], follow_symlinks=False)
+            os.stat(listed.base + listed.suffix, dir_fd=self._fds[listed.place], follow_symlinks=False)
         except OSError:
             return False
         return True

@@ -133,7 +133,7 @@ class MaildirMailbox:
         names = folder_names.names(self._survey.folders)
         if self._has_guids and (server := self._ask_server()):
             found = {path: server.get(path.decode()) for path in names}
-            names |= {path: os.fsdecode(one.name) for path, one in found.items() if one}
+            names |= {path: os.fsdecode(folder.name) for path, folder in found.items() if folder}
         return names
 
     @cached_property
@@ -169,8 +169,8 @@ class MaildirMailbox:
     def _with_what_is_around(self, mark: DirectoriesMark) -> bytes:
         mark.add(b"server" if self._doveadm else b"", ())
         mark.add(self.place, ())
-        for one in self._around:
-            mark.add_record(one)
+        for directory in self._around:
+            mark.add_record(directory)
         return mark.digest()
 
     def folders(self) -> Iterator[MaildirFolder | UnchangedFolder]:

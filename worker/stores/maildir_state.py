@@ -72,7 +72,7 @@ class _Beyond(Mutable):
     def note(self, folder: _OpenFolder, base: bytes, uid: int, had: Flags, wanted: Flags) -> None:
         """A message that had some keywords, and is to have others."""
         lettered = folder.lettered()
-        before = {one for one in had.keywords if one.lower() not in lettered}
+        before = {keyword for keyword in had.keywords if keyword.lower() not in lettered}
         after = {one for one in wanted.keywords if one.lower() not in lettered}
         for names, into in ((after - before, self.add), (before - after, self.remove)):
             for name in names:
@@ -128,7 +128,7 @@ class MaildirState:
 
     def _add_letters(self, there: _OpenFolder, wanted: Sequence[WantedState]) -> None:
         """Let the folder have a letter for each keyword that its messages get, as long as there are any."""
-        needed = {name for one in wanted for name in one.decide(_flags_of(one.listed)).keywords}
+        needed = {name for state in wanted for name in state.decide(_flags_of(state.listed)).keywords}
         lettered = there.lettered()
         if not {name for name in needed if name.lower() not in lettered}:
             return
@@ -153,8 +153,8 @@ class MaildirState:
             with self._locked(here, there):
                 turn = _Turn(here, there)
                 until = time.monotonic() + _LOCKED_SECONDS
-                for one in wanted[len(answers) :]:
-                    answers.append(turn.take(one, beyond))
+                for state in wanted[len(answers) :]:
+                    answers.append(turn.take(state, beyond))
                     if time.monotonic() >= until:
                         break
         for fd in {*here.places.values(), *there.places.values()}:
@@ -165,7 +165,7 @@ class MaildirState:
 
     @contextmanager
     def _locked(self, *folders: _OpenFolder) -> Iterator[None]:
-        by_path = {one.path: one for one in folders}
+        by_path = {folder.path: folder for folder in folders}
         with ExitStack() as stack:
             for path in sorted(by_path):
                 try:
@@ -227,7 +227,7 @@ class _Turn:
         now = record(entry, keywords.FlagNames(self._here.names), listed.uid, listed.fields)
         # A keyword without a letter is not in the name: that is as it was listed.
         lettered = self._here.lettered()
-        kept = {one for one in listed.keywords if one.lower() not in lettered}
+        kept = {keyword for keyword in listed.keywords if keyword.lower() not in lettered}
         return now._replace(keywords=tuple(sorted({*now.keywords, *kept})))
 
     def _rename(self, listed: Listed, wanted: WantedState, beyond: _Beyond) -> str:
@@ -256,7 +256,9 @@ class _Turn:
     def _moved(self, source: int, name: bytes, target: int, base: bytes, suffix: bytes) -> bytes:
         """Put a message into the other folder, under a lasting name that no message has or had there."""
         taken = self._taken_names()
-        free = (one for one in lasting_names(portable_name(base)) if one not in taken)
+        free = (
+            lasting_name for lasting_name in lasting_names(portable_name(base)) if lasting_name not in taken
+        )
         while True:
             chosen = next(free)
             taken.add(chosen)

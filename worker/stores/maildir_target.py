@@ -99,7 +99,7 @@ class MaildirTarget:
             return error
         around = self._surroundings
         places = (mailbox, around.home(user, mailbox), around.control(user), around.index(user))
-        return full_file_system(error, [one.path for one in places if one])
+        return full_file_system(error, [place.path for place in places if place])
 
     def finish(self) -> None:
         self.abandon()  # each mailbox is complete for itself
@@ -131,7 +131,7 @@ class MaildirTarget:
     @contextmanager
     def _inbox(self, user: str, place: bytes, layout: Sequence[Folder]) -> Iterator[int | None]:
         """The directory of an INBOX, open; None where there is none."""
-        path = next((one.path for one in layout if one.name == INBOX), None)
+        path = next((folder.path for folder in layout if folder.name == INBOX), None)
         location = self._layout.lay_out(user, place)
         try:
             with ExitStack() as stack:

@@ -215,7 +215,7 @@ class MaildirWriter:
 
     def _check_indexes(self) -> None:
         """Whether the server finds the index files that were written: it may keep its own elsewhere."""
-        inbox = next((one.path for one in self._layout if one.name == INBOX), None)
+        inbox = next((folder.path for folder in self._layout if folder.name == INBOX), None)
         if self._doveadm is None or inbox not in self._indexed:
             return
         try:
@@ -230,20 +230,20 @@ class MaildirWriter:
 
     def _add_keywords_beyond(self) -> None:
         """Keywords for which the folders have no letters: only the server's index can hold them."""
-        for path, one in self._new.items():
-            if not one.beyond:
+        for path, folder in self._new.items():
+            if not folder.beyond:
                 continue
             try:
-                if self._doveadm is None or not one.folder.guid:
+                if self._doveadm is None or not folder.folder.guid:
                     raise StoreError("the server is not told (doveadm)")
-                for keyword, uids in one.beyond.items():
+                for keyword, uids in folder.beyond.items():
                     self._doveadm.add_keyword(
-                        self._user, one.folder.guid, keyword, [uid for uid in uids if uid]
+                        self._user, folder.folder.guid, keyword, [uid for uid in uids if uid]
                     )
-                if any(0 in uids for uids in one.beyond.values()):
+                if any(0 in uids for uids in folder.beyond.values()):
                     raise StoreError("a message without a UID")
             except StoreError as error:
-                names = ", ".join(sorted(one.beyond))
+                names = ", ".join(sorted(folder.beyond))
                 self._notices.add(
                     path, "keyword", f"messages come back without keywords: {names}: {error.message}"
                 )
@@ -264,10 +264,10 @@ class MaildirWriter:
             if root < 0:
                 root = stack.enter_context(opened(self._site.parent, (self._site.name,)))
             folders: list[NewFolder | ExistingFolder] = [*self._new.values(), *self._existing]
-            for one in folders:
-                names = split(one.folder.path)
+            for folder in folders:
+                names = split(folder.folder.path)
                 with suppress(OSError), opened(root, names) as directory:
-                    counts[one.folder.name] = count_messages(directory)
+                    counts[folder.folder.name] = count_messages(directory)
         return counts
 
     def close(self) -> None:
@@ -285,7 +285,7 @@ class MaildirWriter:
             self._own_known.close()
 
     def _aparts(self) -> list[ApartTree]:
-        return [one for one in (self._control, self._index) if one]
+        return [tree for tree in (self._control, self._index) if tree]
 
     def _folder_there(self, names: tuple[bytes, ...]) -> int:
         """The directory of a folder that exists, opened, else -1."""
@@ -480,7 +480,7 @@ class MaildirWriter:
         for apart in self._aparts():
             apart.end()
         if self._site.root >= 0:
-            is_hidden = self._is_added_to and are_guids(one.path for one in self._layout)
+            is_hidden = self._is_added_to and are_guids(folder.path for folder in self._layout)
             if is_hidden and self._new:
                 why = "the server lists no folder that it has forgotten the name of (LAYOUT=index)"
                 self._notices.add(b"", "name", why)
@@ -517,7 +517,9 @@ class MaildirWriter:
         try:
             for name, content in self._numbers.counter_files().items():
                 # The server writes the one, and renames the other.
-                like = [one for one in self._counters if (one.path == COUNTER) == (name == COUNTER)]
+                like = [
+                    counter for counter in self._counters if (counter.path == COUNTER) == (name == COUNTER)
+                ]
                 recorded = (like or self._counters)[-1]
                 mode = recorded.owner.mode | (0o200 if name == COUNTER else 0)
                 owner = replace(recorded.owner, mode=mode)
@@ -527,7 +529,7 @@ class MaildirWriter:
 
     def _write_indexes(self) -> None:
         """Let the server count on above what clients may remember of the new folders."""
-        numbered = [one for one in self._new.values() if one.folder.uidvalidity]
+        numbered = [new_folder for new_folder in self._new.values() if new_folder.folder.uidvalidity]
         if not numbered or self._renumbering.new_uidvalidity:
             return
         self._without_modseq = len(numbered)
@@ -539,11 +541,11 @@ class MaildirWriter:
         place, tree = self._tree.admit(whole=self._site.root < 0)
         with ExitStack() as stack:
             staged = []
-            for one in numbered:
-                names = split(one.folder.path)
+            for folder in numbered:
+                names = split(folder.folder.path)
                 directory = self._tree.make(names)
                 stack.callback(os.close, directory)
-                staged.append(StagedFolder(directory, names, one.is_empty))
+                staged.append(StagedFolder(directory, names, folder.is_empty))
             try:
                 write_indexes(self._doveadm, self._user, place, tree, staged, least)
                 self._without_modseq = 0

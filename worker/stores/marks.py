@@ -48,8 +48,10 @@ def has_settled(status: os.stat_result, now_ns: int) -> bool:
 def state_hash(parts: Iterable[os.stat_result | None]) -> bytes:
     """The state of several files and directories, in order; None for one that is not there."""
     packed = [
-        _FACTS.pack(one.st_ino, one.st_mtime_ns, one.st_ctime_ns, one.st_size) if one else bytes(_FACTS.size)
-        for one in parts
+        _FACTS.pack(part.st_ino, part.st_mtime_ns, part.st_ctime_ns, part.st_size)
+        if part
+        else bytes(_FACTS.size)
+        for part in parts
     ]
     return blake3(b"".join(packed)).digest(length=HASH_BYTES)
 
@@ -86,12 +88,12 @@ class DirectoriesMark:
     def add(self, path: bytes, parts: Iterable[os.stat_result | None]) -> None:
         """Take in what lies at a path, and its parts, in order; None for a part that is not there."""
         packed = [b"%d:%s" % (len(path), path)]
-        for one in parts:
-            if one is None:
+        for part in parts:
+            if part is None:
                 packed.append(b"-")
                 continue
-            self._is_known = self._is_known and has_settled(one, self._now_ns)
-            packed.append(_FACTS.pack(one.st_ino, one.st_mtime_ns, one.st_ctime_ns, one.st_size))
+            self._is_known = self._is_known and has_settled(part, self._now_ns)
+            packed.append(_FACTS.pack(part.st_ino, part.st_mtime_ns, part.st_ctime_ns, part.st_size))
         self._facts.append(b"".join(packed))
 
     def add_record(self, record: Directory) -> None:

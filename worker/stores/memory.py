@@ -59,7 +59,9 @@ class MemoryMailbox(Mutable):
 
     def copy(self) -> MemoryMailbox:
         """One that can be changed without changing this one."""
-        folders = {path: replace(one, messages=dict(one.messages)) for path, one in self.folders.items()}
+        folders = {
+            path: replace(folder, messages=dict(folder.messages)) for path, folder in self.folders.items()
+        }
         return MemoryMailbox(self.place, folders, dict(self.files))
 
 
@@ -134,7 +136,7 @@ class _Mailbox:
                 yield _Folder(now, self._known_folder(path), without=bases)
 
     def passed_over(self) -> Sequence[str]:
-        names = sorted(one.folder.name for one in self._mailbox.folders.values())
+        names = sorted(folder.folder.name for folder in self._mailbox.folders.values())
         return [name for name in names if not self._wanted(name)]
 
     def held_still(self) -> bool:
@@ -305,7 +307,7 @@ class _MailboxWriter:
 
     def listed(self) -> Mapping[str, int]:
         folders = self._mail[self._user].folders.values()
-        return {one.folder.name: len(one.messages) for one in folders}
+        return {folder.folder.name: len(folder.messages) for folder in folders}
 
     def skipped(self) -> Sequence[Skipped]:
         return self._skipped

@@ -22,12 +22,16 @@ def owner_of(folder: Folder) -> Ownership:
     if folder.path in records:
         return records[folder.path].owner
     default = Ownership(0o700, os.geteuid(), os.getegid())
-    return next((one.owner for one in records.values()), default)
+    return next((record.owner for record in records.values()), default)
 
 
 def _records(folder: Folder) -> dict[bytes, Directory]:
     """What is known of directories and lists of the mailbox, by path."""
-    return {one.path: one for one in folder.directories if one.kind is not DirectoryKind.HOME}
+    return {
+        directory.path: directory
+        for directory in folder.directories
+        if directory.kind is not DirectoryKind.HOME
+    }
 
 
 class NewFolder:

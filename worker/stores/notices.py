@@ -20,11 +20,11 @@ class Notices:
         """``home``: the path is relative to the home of the mailbox's user."""
         self.count += 1
         shown = printable(path) or "."
-        one = Skipped(f"../{shown}" if home else shown, why, detail)
+        skip = Skipped(f"../{shown}" if home else shown, why, detail)
         # A folder that is looked at again has the same to tell.
-        if one not in self._told:
-            self._told.add(one)
-            self.skipped.append(one)
+        if skip not in self._told:
+            self._told.add(skip)
+            self.skipped.append(skip)
 
     def failed(self, path: bytes, error: OSError, *, home: bool = False) -> None:
         """What the file system refused."""

@@ -66,10 +66,10 @@ class PresentMessages:
 
     def _size(self, entry: bytes) -> int:
         """-1 for one that is gone."""
-        for one in self._names(entry):
+        for listed in self._names(entry):
             with suppress(OSError):
-                name = one.base + one.suffix
-                return os.stat(name, dir_fd=self._places[one.place], follow_symlinks=False).st_size
+                name = listed.base + listed.suffix
+                return os.stat(name, dir_fd=self._places[listed.place], follow_symlinks=False).st_size
         return -1
 
     def _names(self, entry: bytes) -> Iterator[Listed]:
@@ -83,8 +83,8 @@ class PresentMessages:
             yield record(self._renamed[base], NO_KEYWORDS)
 
     def _has_content(self, entry: bytes, message: Message) -> bool:
-        for one in self._names(entry):
+        for listed in self._names(entry):
             with suppress(FileNotFoundError):
-                place, name = self._places[one.place], one.base + one.suffix
+                place, name = self._places[listed.place], listed.base + listed.suffix
                 return digest_of(self._opener, place, name, len(message.digest)) == message.digest
         return False

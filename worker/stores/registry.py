@@ -80,7 +80,7 @@ def open_records(partition: Partition) -> RecordKeeper:
 
 def target_formats() -> tuple[str, ...]:
     """What ``open_target`` takes, but for servers, which have an address."""
-    return tuple(one for one in _TARGETS if one not in _SERVERS)
+    return tuple(target for target in _TARGETS if target not in _SERVERS)
 
 
 def is_one_file(target: Partition) -> bool:

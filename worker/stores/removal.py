@@ -66,17 +66,17 @@ class MaildirRemover:
             lists = self._lists(stack, directory, folder)
             places = {
                 place: _entered(stack, directory, place.encode())
-                for place in sorted({one.place for one in messages})
+                for place in sorted({message.place for message in messages})
             }
             rest = list(reversed(messages))
             while rest:
                 with uidlist_lock(lists):
                     until = time.monotonic() + _LOCKED_SECONDS
                     while rest and time.monotonic() < until:
-                        one = rest.pop()
+                        listed = rest.pop()
                         with suppress(FileNotFoundError):
-                            os.unlink(one.base + one.suffix, dir_fd=places[one.place])
-                            gone.append(one)
+                            os.unlink(listed.base + listed.suffix, dir_fd=places[listed.place])
+                            gone.append(listed)
                 if rest:
                     time.sleep(_PAUSE_SECONDS)
             for fd in places.values():
@@ -154,16 +154,16 @@ def _is_same(directory: int, name: bytes, file: StoredFile) -> bool:
         except OSError:
             return False
     try:
-        one = FileOpener().open(directory, name)
+        store_file = FileOpener().open(directory, name)
     except MessageUnavailable:
         return False
     try:
         digest = blake3()
-        while block := one.read(_READ_BYTES):
+        while block := store_file.read(_READ_BYTES):
             digest.update(block)
         return digest.digest(length=len(file.digest)) == file.digest
     finally:
-        one.close()
+        store_file.close()
 
 
 def _remove_empty_above(base: int, path: bytes) -> None:

@@ -38,7 +38,7 @@ def with_new_names(
 
     if posixpath.basename(file.path) == ACCESS_LIST:
         return rename_in_access_list(content, rename)
-    dotted = not any(one.path and not one.path.startswith(b".") for one in layout)
+    dotted = not any(folder.path and not folder.path.startswith(b".") for folder in layout)
     return rename_in_subscriptions(content, rename, [one.name for one in layout], dotted=dotted)
 
 

@@ -17,16 +17,16 @@ class RestoredNames:
     def __init__(self, messages: Iterable[Message]) -> None:
         self._named: dict[bytes, Message] = {}
         self._variants: dict[tuple[bytes, bytes], list[Message]] = {}
-        for one in messages:
-            for base in dict.fromkeys((one.base, portable_name(one.base))):
-                self._named.setdefault(base, one)
-                self._variants.setdefault(variant_parts(base), []).append(one)
+        for message in messages:
+            for base in dict.fromkeys((message.base, portable_name(message.base))):
+                self._named.setdefault(base, message)
+                self._variants.setdefault(variant_parts(base), []).append(message)
 
     def find(self, base: bytes, size: int) -> Message | None:
         """The message that has this name now, and this size."""
-        one = self._named.get(base)
-        if one is not None and one.size == size:
-            return one
+        message = self._named.get(base)
+        if message is not None and message.size == size:
+            return message
         found = _VARIANT.fullmatch(base)
         many = self._variants.get((found["begin"], found["end"]), []) if found else []
         return next((one for one in many if one.size == size), None)

@@ -134,7 +134,9 @@ class Template:
             found = [unreadable(below, error)]
         finally:
             os.close(fd)
-        self._left_out += self._acceptance.all_judged(one.skipped for one in found if one.kind != "too-deep")
+        self._left_out += self._acceptance.all_judged(
+            finding.skipped for finding in found if finding.kind != "too-deep"
+        )
 
     def _expression(self, name: str) -> str:
         """What matches the names that this part of the template may become. Whether all parts mean the

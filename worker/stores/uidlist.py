@@ -137,7 +137,7 @@ class UidList:
     def _usual(self, lines: list[bytes]) -> Columns | None:
         """Lines of a number and a name each; None if any is not exactly that."""
         parts = [line.partition(b" :") for line in lines]
-        numbers = [one[0] for one in parts]
+        numbers = [part[0] for part in parts]
         bases = [one[2].partition(b":")[0] for one in parts]
         if self.header.version == 1 or not all(numbers) or not all(bases) or not b"".join(numbers).isdigit():
             return None

@@ -113,7 +113,7 @@ def _holds_mail(target: bytes) -> bool:
     except OSError:
         return False
     try:
-        return any(one.kind in ("mailbox", "foreign") for one in Walk(target).through(fd, levels=1))
+        return any(finding.kind in ("mailbox", "foreign") for finding in Walk(target).through(fd, levels=1))
     except OSError:
         return False
     finally:

@@ -20,14 +20,14 @@ def lock(place: Place, wanted: Iterable[tuple[Location, datetime]]) -> Locking:
     locked: list[tuple[Location, datetime]] = []
     failed: list[tuple[Location, BackupError]] = []
     refusals = 0
-    for one, until in wanted:
+    for location, until in wanted:
         try:
-            locked.append((one, place.lock(one.name, one.version, until)))
+            locked.append((location, place.lock(location.name, location.version, until)))
             refusals = 0
         except PlaceUnavailableError as error:
             return Locking(locked=tuple(locked), failed=tuple(failed), stopped=error)
         except BackupError as error:
-            failed.append((one, error))
+            failed.append((location, error))
             refusals += isinstance(error, AccessError | PlaceError)
             if refusals == _MOST_REFUSALS:
                 break

@@ -20,15 +20,17 @@ def look(place: Place, copies: Sequence[Location], *, singly: bool = False) -> L
     lost: list[Location] = []
     try:
         listed = _listed(place) if len(copies) > _MOST_SINGLY and not singly else None
-        for one in copies:
-            copy = place.stat(one.name, one.version) if listed is None else listed.get(one[1:3])
-            if copy is None or copy.size_bytes != one.size_bytes:
+        for location in copies:
+            copy = (
+                place.stat(location.name, location.version) if listed is None else listed.get(location[1:3])
+            )
+            if copy is None or copy.size_bytes != location.size_bytes:
                 # A list may be older than what it tells of.
-                copy = place.stat(one.name, one.version) if listed is not None else copy
-            if copy is not None and copy.size_bytes == one.size_bytes:
-                found.append((one, copy))
+                copy = place.stat(location.name, location.version) if listed is not None else copy
+            if copy is not None and copy.size_bytes == location.size_bytes:
+                found.append((location, copy))
             else:
-                lost.append(one)
+                lost.append(location)
     except BackupError as error:
         return Look(found=tuple(found), lost=tuple(lost), stopped=error)
     return Look(found=tuple(found), lost=tuple(lost))
@@ -36,7 +38,7 @@ def look(place: Place, copies: Sequence[Location], *, singly: bool = False) -> L
 
 def names(place: Place, prefixes: Sequence[str]) -> frozenset[str]:
     """The names of all that a place has below these. Raises as its ``list``."""
-    return frozenset(one.name for prefix in prefixes for one in place.list(prefix))
+    return frozenset(copy.name for prefix in prefixes for copy in place.list(prefix))
 
 
 def everything(place: Place) -> tuple[Copy, ...]:

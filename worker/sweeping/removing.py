@@ -24,19 +24,19 @@ def remove(place: Place, copies: Iterable[Location]) -> Removal:
     refused: list[tuple[Location, BackupError]] = []
     stopped: BackupError | None = None
     in_a_row = 0
-    for one in copies:
+    for copy in copies:
         try:
-            place.remove(one.name, one.version)
-            removed.append(one)
+            place.remove(copy.name, copy.version)
+            removed.append(copy)
             in_a_row = 0
         except LockedUntilError as error:
             until = error.facts.get("until")
-            locked.append((one, until if isinstance(until, datetime) else None))
+            locked.append((copy, until if isinstance(until, datetime) else None))
         except PlaceUnavailableError as error:
             stopped = error
             break
         except BackupError as error:
-            refused.append((one, error))
+            refused.append((copy, error))
             in_a_row += 1
             if in_a_row == _MOST_REFUSALS:
                 break

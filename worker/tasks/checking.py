@@ -49,14 +49,14 @@ def run_check(task: CheckTask, progress: ProgressSink) -> CheckReport:
         progress(Progress(task.label, len(whole), done))
 
     with closing(Places((task.place,))) as places:
-        for one in task.wanted:
+        for wish in task.wanted:
             try:
-                with closing(places.open(one.location)) as file:
-                    _check(file, one, told, task.keys)
+                with closing(places.open(wish.location)) as file:
+                    _check(file, wish, told, task.keys)
             except BackupError as error:
-                failed.append((one, error))
+                failed.append((wish, error))
             else:
-                whole.append(one)
+                whole.append(wish)
     return CheckReport(whole=tuple(whole), failed=tuple(failed))
 
 

@@ -82,7 +82,7 @@ def run_proof(task: ProofTask, progress: ProgressSink) -> ProofReport:
         compared = compare(stored, task.whose, store, task.user, told, to_serve=bool(task.doveadm))
     if not task.doveadm:
         return ProofReport(compared=compared)
-    return _served(task, [one.folder for one in stored.mailbox.folders], compared, told)
+    return _served(task, [folder.folder for folder in stored.mailbox.folders], compared, told)
 
 
 def _served(

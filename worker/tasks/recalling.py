@@ -69,14 +69,14 @@ def run_recall(task: RecallTask, progress: ProgressSink) -> RecallReport:
         progress(Progress(task.label, len(recalled), done))
 
     with closing(Places((task.place,))) as places:
-        for one in task.wanted:
+        for wish in task.wanted:
             try:
-                with closing(places.open(one.location)) as file:
-                    recalled.append((one, _bring_back(file, one, task, told)))
+                with closing(places.open(wish.location)) as file:
+                    recalled.append((wish, _bring_back(file, wish, task, told)))
             except NotYetError as error:
-                waiting.append((one, error.message))
+                waiting.append((wish, error.message))
             except BackupError as error:
-                failed.append((one, error))
+                failed.append((wish, error))
     return RecallReport(recalled=tuple(recalled), waiting=tuple(waiting), failed=tuple(failed))
 
 

@@ -83,7 +83,7 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
             target = RenamedUsersTarget(target, task.renamed)
         grant = task.grants.get(task.host, b"")
         archives = stack.enter_context(opened_archives(task.archives, task.host, grant))
-        if any(one.state for one in task.choices):
+        if any(choice.state for choice in task.choices):
             live = Live(
                 store=bounded(registry.open_store(task.target), task.load, task.host),
                 keeper=registry.open_state_keeper(task.target),
@@ -114,10 +114,10 @@ def _not_kept(
     choices: Sequence[Choice], lost: Mapping[str, str], report: RestoreTaskReport
 ) -> Iterator[Skipped]:
     """What is told of mailboxes that were restored, and could not be kept as they were."""
-    done = {(one.archive, one.path, one.reach) for one in report.mailboxes}
-    for one in choices:
-        if one.to_user in lost and one.key in done:
-            yield not_kept(str(one.path), lost[one.to_user])
+    done = {(mailbox.archive, mailbox.path, mailbox.reach) for mailbox in report.mailboxes}
+    for choice in choices:
+        if choice.to_user in lost and choice.key in done:
+            yield not_kept(str(choice.path), lost[choice.to_user])
 
 
 @contextmanager

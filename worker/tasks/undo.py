@@ -45,7 +45,7 @@ class UndoTask(Record, kw_only=True):
 def run_undo(task: UndoTask, progress: ProgressSink) -> RestoreTaskReport:
     """See ``worker.undo.undo``."""
     memory.keep_freed_memory()
-    places = {one.choice.to_user: one.choice.place for one in task.undone}
+    places = {undone.choice.to_user: undone.choice.place for undone in task.undone}
     grant = task.grants.get(task.host, b"")
     with opened_archives(task.archives, task.host, grant) as archives:
         live = InUse(

@@ -46,11 +46,11 @@ class Filler:
     def __init__(self, fillings: Sequence[Filling]) -> None:
         self._fillings: list[Filling] = []
         end = 0
-        for one in sorted(fillings, key=lambda one: (one.offset, -one.length)):
+        for filling in sorted(fillings, key=lambda one: (one.offset, -one.length)):
             # None lies within another: so the ends ascend as the beginnings do, and one look is enough.
-            if one.offset + one.length > end:
-                self._fillings.append(one)
-                end = one.offset + one.length
+            if filling.offset + filling.length > end:
+                self._fillings.append(filling)
+                end = filling.offset + filling.length
 
     def __call__(self, stretch: Stretch) -> bytes | None:
         """The bytes of a stretch; None if not all of them can be had."""
@@ -60,9 +60,9 @@ class Filler:
             number = bisect_right(self._fillings, offset, key=lambda one: one.offset) - 1
             if number < 0:
                 return None
-            one = self._fillings[number]
+            filling = self._fillings[number]
             try:
-                more = one.read()[offset - one.offset :]
+                more = filling.read()[offset - filling.offset :]
             except _NOT_TO_BE_HAD:
                 return None
             if not more:
@@ -151,7 +151,7 @@ def runs_of(pieces: Sequence[Piece]) -> Iterator[Run]:
         if number < len(pieces) and pieces[number].joined:
             continue
         run = tuple(pieces[start:number])
-        length = recipes.encoded_length(sum(one.length for one in run), run[0].recipe)
+        length = recipes.encoded_length(sum(piece.length for piece in run), run[0].recipe)
         yield Run(run, at, length)
         at += length
         start = number

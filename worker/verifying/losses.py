@@ -139,7 +139,7 @@ class _MailboxCheck:
             return
         self._readable.append(version)
         mailbox = stored.mailbox
-        path = self._work.depth.path.resolve([one.folder.name for one in mailbox.folders])
+        path = self._work.depth.path.resolve([entry.folder.name for entry in mailbox.folders])
         for folder in mailbox.folders:
             if path.selects_folder(folder.folder.name):
                 self._folder(version, stored, folder, path)
@@ -154,7 +154,7 @@ class _MailboxCheck:
         """What is lost, and where else it is."""
         if not self._losses:
             return []
-        current = {one.digest for one in self._losses if one.current}
+        current = {loss.digest for loss in self._losses if loss.current}
         twins = self._twins({one.digest for one in self._losses if one.digest})
         return [
             replace(one, current=one.digest in current, twin=twins.get(one.digest))
@@ -281,8 +281,8 @@ class _MailboxCheck:
     def _near(self, loss: Loss) -> Loss:
         """Lost metadata, and the moment nearest to it at which there is some of the same mailbox."""
         lacking = self._lacking[loss.path]
-        others = [one for one in self._readable if one.archive not in lacking]
-        before = [one for one in others if one.last < loss.first]
+        others = [version for version in self._readable if version.archive not in lacking]
+        before = [kept_version for kept_version in others if kept_version.last < loss.first]
         near = before[-1] if before else others[0] if others else None
         if near is None:
             return loss

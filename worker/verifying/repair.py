@@ -48,7 +48,7 @@ def repair(
     EncryptedError."""
     whole = [Stretch(0, source.directory.data_bytes)]
     gaps = (*Availability(source.directory, broken).gaps, *source.behind)
-    filled = common(gaps, (Stretch(one.offset, one.length) for one in fillings))
+    filled = common(gaps, (Stretch(filling.offset, filling.length) for filling in fillings))
     wanted = merged((*without(whole, dead), *common(source.behind, filled)))
     if sink.begin() is not None:
         sink.restart()
@@ -92,4 +92,4 @@ def _apart(stretches: Sequence[Stretch], filled: Sequence[Stretch]) -> list[Stre
 
 
 def _bytes(stretches: Iterable[Stretch]) -> int:
-    return sum(one.length for one in stretches)
+    return sum(stretch.length for stretch in stretches)

@@ -72,11 +72,11 @@ def covered(stretch: Stretch, spares: Sequence[Spare]) -> list[Spare]:
     offset, end = stretch.offset, stretch.offset + stretch.length
     number = bisect_right(spares, offset, key=lambda one: one.offset) - 1
     while 0 <= number < len(spares) and offset < end:
-        one = spares[number]
-        if not one.offset <= offset < one.offset + one.length:
+        spare = spares[number]
+        if not spare.offset <= offset < spare.offset + spare.length:
             return []
-        chosen.append(one)
-        offset = one.offset + one.length
+        chosen.append(spare)
+        offset = spare.offset + spare.length
         number += 1
     return chosen if offset >= end else []
 
@@ -85,9 +85,9 @@ def _lost_segments(
     archive: ArchiveId, stretches: Sequence[Stretch], copies: Sequence[Location], places: Places
 ) -> Iterator[tuple[bytes, int, int]]:
     """Digest, offset and length of each segment of which something is lost."""
-    starts = [one.offset for one in stretches]
-    for one in copies:
-        with suppress(DamagedError, EncryptedError, PlaceError), closing(places.open(one)) as file:
+    starts = [stretch.offset for stretch in stretches]
+    for copy in copies:
+        with suppress(DamagedError, EncryptedError, PlaceError), closing(places.open(copy)) as file:
             reader = open_archive(file, keys=places.keys)
             if reader.header.archive != archive:
                 continue

@@ -175,9 +175,12 @@ def verify_sample(
     work = _Sample(archive, share, rng)
     work.blocks()
     places = archive.directory.places
-    work.frames(FrameType.MAILBOX, [one for place in places for one in place.frames])
-    work.frames(FrameType.FOLDERS, [one for place in places for copies in place.parts for one in copies])
-    work.frames(FrameType.MESSAGES, [one.frame for place in places for one in place.messages if one != GONE])
+    work.frames(FrameType.MAILBOX, [frame for place in places for frame in place.frames])
+    work.frames(FrameType.FOLDERS, [copy for place in places for copies in place.parts for copy in copies])
+    work.frames(
+        FrameType.MESSAGES,
+        [message.frame for place in places for message in place.messages if message != GONE],
+    )
     work.frames(FrameType.INDEX, [FramePlace(at, 0) for at in archive.directory.index_frames])
     return VerifyReport(
         file=file.name,

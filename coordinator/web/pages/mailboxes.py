@@ -177,9 +177,9 @@ def search(visit: Visit) -> Response:
     text = visit.asked("text")
     result = users(visit, text)
     rows = []
-    for one in result.mailboxes:
-        path = LogicalPath(one.partition, "user", one.user)
-        rows.append((one, str(path), reason_given(visit, path)))
+    for known_mailbox in result.mailboxes:
+        path = LogicalPath(known_mailbox.partition, "user", known_mailbox.user)
+        rows.append((known_mailbox, str(path), reason_given(visit, path)))
     return visit.page("mailboxes.html", text=text, rows=rows, more=result.more)
 
 

@@ -69,7 +69,7 @@ class Month(Record, kw_only=True):
     @property
     def nights(self) -> Iterator[Night]:
         """Its days, in order."""
-        return (one for week in self.weeks for one in week if one is not None)
+        return (night for week in self.weeks for night in week if night is not None)
 
 
 # Data
@@ -138,7 +138,7 @@ def nights_page(visit: Visit) -> Response:
         today=today.isoformat(),
         before=f"{_months_back(shown, 1):%Y-%m}" if oldest and oldest[:6] < f"{shown:%Y%m}" else "",
         after=f"{_months_back(shown, -1):%Y-%m}" if shown < today.replace(day=1) else "",
-        months=[one for one in months if one.counts.total() > one.counts["none"]],
+        months=[month for month in months if month.counts.total() > month.counts["none"]],
         days=span,
         spans=SPANS,
         trend=found[-span:],
@@ -184,12 +184,12 @@ def trends(found: Sequence[Night]) -> list[str]:
     def plot(name: str, title: str, value: Callable[[Night], float], in_words: Callable[[float], str]) -> str:
         values = [
             Bar(
-                label=f"{date.fromisoformat(one.day):%d %b}",
-                value=value(one),
-                hint=f"{one.day}: {in_words(value(one))}",
-                kind="bar bad" if one.verdict == "bad" else "bar",
+                label=f"{date.fromisoformat(night.day):%d %b}",
+                value=value(night),
+                hint=f"{night.day}: {in_words(value(night))}",
+                kind="bar bad" if night.verdict == "bad" else "bar",
             )
-            for one in found
+            for night in found
         ]
         highest = max(found, key=value, default=None)
         told = f"most on {highest.day}: {in_words(value(highest))}" if highest else "nothing yet"
@@ -209,7 +209,7 @@ def trends(found: Sequence[Night]) -> list[str]:
 def month_of(found: Sequence[Night], first: date, since: str, before: str) -> Month:
     """A month, by its first day, of nights that hold it as far as it has come. That nothing ran counts
     ``since`` the day of the first run, and ``before`` today."""
-    mine = [one for one in found if one.day.startswith(f"{first:%Y-%m}")]
+    mine = [night for night in found if night.day.startswith(f"{first:%Y-%m}")]
     cells: list[Night | None] = [*[None] * first.weekday(), *mine] if mine else []
     cells += [None] * (-len(cells) % 7)
     return Month(

@@ -78,7 +78,7 @@ def newest(visit: Visit, count: int, before: int | None) -> Listed:
     if not 1 <= count <= _MOST or (before is not None and not 0 <= before < 2**63):
         raise UsageError(f"expected a count from 1 to {_MOST}, and the id of an operation")
     found = visit.site.operations.newest(count, before)
-    return Listed(operations=tuple(presence.standing(visit.site.staging, one) for one in found))
+    return Listed(operations=tuple(presence.standing(visit.site.staging, operation) for operation in found))
 
 
 def listed(visit: Visit) -> Listed:

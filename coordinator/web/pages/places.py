@@ -18,7 +18,7 @@ def places(visit: Visit) -> PlacesView:
 def places_page(visit: Visit) -> Response:
     """The page."""
     found = places(visit)
-    return visit.page("places.html", found=found, names=[one.name for one in found.places])
+    return visit.page("places.html", found=found, names=[place.name for place in found.places])
 
 
 ROUTES = (

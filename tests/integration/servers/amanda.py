@@ -120,4 +120,6 @@ class Amanda:
         return self.run("amfetchdump", "-a", "-p", self.name, "localhost", f"^{disk}$")
 
     def _log(self) -> str:
-        return "".join(one.read_text(errors="replace") for one in sorted(self.place.glob("log/log*")))[-3000:]
+        return "".join(path.read_text(errors="replace") for path in sorted(self.place.glob("log/log*")))[
+            -3000:
+        ]

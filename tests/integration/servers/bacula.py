@@ -76,7 +76,7 @@ class Bacula:
         subprocess.run(database, input=schema, check=True, timeout=_JOB_SECONDS, capture_output=True)
         facts: dict[str, object] = {"place": place, "password": os.urandom(8).hex(), **_ports()}
         jobs = "".join(
-            _FILE_SET % {"name": name, "included": "\n".join(f"  {one}" for one in lines)}
+            _FILE_SET % {"name": name, "included": "\n".join(f"  {line}" for line in lines)}
             for name, lines in sets.items()
         )
         for name, text in (
@@ -103,7 +103,7 @@ class Bacula:
         while "Client: " not in self.console("status client=fd") and "fd Version" not in self._said:
             if time.monotonic() > until or any(one.poll() is not None for one in self._running):
                 self.stop()
-                out = "".join(one.read_text(errors="replace") for one in self.place.glob("*.out"))
+                out = "".join(path.read_text(errors="replace") for path in self.place.glob("*.out"))
                 raise RuntimeError(f"Bacula did not start:\n{self._said}\n{out}")
             time.sleep(0.2)
 

@@ -78,7 +78,7 @@ def swift(require_tool: Callable[[str], Path]) -> S3Server:
         "memcached",
         "swift-ring-builder",
         "swift-proxy-server",
-        *(f"swift-{one}-server" for one in _STORES),
+        *(f"swift-{store}-server" for store in _STORES),
     )
     programs = {name: str(require_tool(name)) for name in names}
     place = Path(tempfile.mkdtemp(prefix="mh-swift-"))

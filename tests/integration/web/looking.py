@@ -94,9 +94,10 @@ def violations(page: Page, axe: str, *rules: str) -> list[str]:
     options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
     found = page.evaluate("options => axe.run(document, options)", options)
     return [
-        f"{one['id']}: {one['help']}: {json.dumps([node['target'] for node in one['nodes']])}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
+        f"{violation['id']}: {violation['help']}: "
+        f"{json.dumps([node['target'] for node in violation['nodes']])}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
 
 

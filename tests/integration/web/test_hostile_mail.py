@@ -65,8 +65,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, home: Home) -> Iterator[Sh
     served = Served(tmp_path_factory.mktemp("hostile"))
     jane = Maildir(served.store / USER)
     mails = [
-        *(hostile_mail.html_mail(one, home.address) for one in hostile_mail.DOCUMENTS),
-        *(hostile_mail.evil_header(one, home.address) for one in hostile_mail.EVIL_SUBJECTS),
+        *(hostile_mail.html_mail(document, home.address) for document in hostile_mail.DOCUMENTS),
+        *(hostile_mail.evil_header(subject, home.address) for subject in hostile_mail.EVIL_SUBJECTS),
         hostile_mail.evil_attachments(),
         hostile_mail.many_parts(100_000),
     ]

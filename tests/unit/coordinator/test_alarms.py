@@ -16,7 +16,7 @@ def alarms(
 ) -> list[tuple[str, str]]:
     """The alarms of a mailbox that had so many messages, by reason and detail."""
     listed = before - vanished + added
-    one = MailboxSummary(
+    summary = MailboxSummary(
         partition="primary",
         group="sales",
         user="jane",
@@ -28,7 +28,7 @@ def alarms(
         added=added,
         vanished=vanished,
     )
-    found = list(alarms_of_unit(replace(make_report(make_unit()), mailboxes=(one,)), share))
+    found = list(alarms_of_unit(replace(make_report(make_unit()), mailboxes=(summary,)), share))
     assert all(alarm.path == "/primary/sales/jane" and alarm.held == (alarm.path,) for alarm in found)
     return [(alarm.reason, alarm.detail) for alarm in found]
 
@@ -57,7 +57,7 @@ def test_a_new_mailbox_and_an_empty_one() -> None:
 
 def test_messages_that_are_there_and_could_not_be_read_are_no_loss() -> None:
     # They are no part of the new version, so they count as vanished; but the store lists them.
-    one = replace(
+    report = replace(
         make_report(make_unit()),
         mailboxes=(
             MailboxSummary(
@@ -73,7 +73,7 @@ def test_messages_that_are_there_and_could_not_be_read_are_no_loss() -> None:
             ),
         ),
     )
-    assert list(alarms_of_unit(one, 0.5)) == []
+    assert list(alarms_of_unit(report, 0.5)) == []
 
 
 def test_a_share_of_one_means_never() -> None:

@@ -50,7 +50,7 @@ def test_who_left_the_partition_has_left_every_group(tmp_path: Path) -> None:
     last = archive(tmp_path, 3, "sales", {}, Departed("jane", "removed"))
 
     def found(*files: Path) -> list[tuple[str, str, RunId]]:
-        return sorted((one.group, one.user, one.run) for one in from_files(files).versions)
+        return sorted((version.group, version.user, version.run) for version in from_files(files).versions)
 
     ola = ("user", "ola", run_of(1))
     ola_too = ("user", "ola", run_of(2))
@@ -69,7 +69,7 @@ def test_who_came_back_is_there(tmp_path: Path) -> None:
         archive(tmp_path, 3, "sales", {}, Departed("jane", "removed", "", run_of(2))),
         archive(tmp_path, 2, "user", {"jane": MAIL}),
     ]
-    assert [one.run for one in from_files(files).versions] == [run_of(2)]
+    assert [version.run for version in from_files(files).versions] == [run_of(2)]
 
 
 @pytest.mark.parametrize("group", ["staff", EVERYBODY])
@@ -80,5 +80,5 @@ def test_who_left_a_group_is_in_the_other_one_however_the_first_is_called(tmp_pa
         archive(tmp_path, 1, "sales", {"jane": MAIL}),
         archive(tmp_path, 2, group, {"ola": MAIL}, left),
     ]
-    found = sorted((one.group, one.user) for one in from_files(files).versions)
+    found = sorted((version.group, version.user) for version in from_files(files).versions)
     assert found == sorted([("sales", "jane"), (group, "ola")])

@@ -135,12 +135,14 @@ def test_planning_and_committing_can_be_repeated(catalog: Catalog) -> None:
     catalog.plan_units([mine])
     catalog.fail_unit(mine, "late", attempts=2)
     catalog.commit_unit(report(mine), sealed=START)
-    assert [one.state for one in catalog.units(run_id(0))] == ["sealed"]
+    assert [record.state for record in catalog.units(run_id(0))] == ["sealed"]
 
     again = replace(report(unit(0, users=("carla",)), stored=5), archive=ArchiveId(b"another attempt."))
     catalog.commit_unit(again, sealed=START)
-    assert [(one.user, one.archive) for one in catalog.mailboxes_at(run_id(0))] == [("carla", again.archive)]
-    assert [one.archive for one in catalog.archives()] == [again.archive]
+    assert [(mailbox.user, mailbox.archive) for mailbox in catalog.mailboxes_at(run_id(0))] == [
+        ("carla", again.archive)
+    ]
+    assert [archive.archive for archive in catalog.archives()] == [again.archive]
 
 
 def test_a_run_goes_on_from_its_journal(catalog: Catalog, tmp_path: Path) -> None:
@@ -183,7 +185,11 @@ def test_a_run_goes_on_from_its_journal(catalog: Catalog, tmp_path: Path) -> Non
                 mode='{"full": 1}',
             )
             assert again.run("latest").state == "running"
-            assert sorted(one.state for one in again.units(run_id(0))) == ["planned", "planned", "sealed"]
+            assert sorted(record.state for record in again.units(run_id(0))) == [
+                "planned",
+                "planned",
+                "sealed",
+            ]
         for one in (failed, left):
             again.commit_unit(report(one), sealed=START)
         assert again.end_run(run_id(0), START) == "done"
@@ -236,7 +242,7 @@ def test_half_a_commit_is_none(catalog: Catalog, tmp_path: Path) -> None:
         catalog.commit_unit(report(unit(0, users=("anna", "\ud800"))), sealed=START)
     with Catalog.open(tmp_path) as reader:
         for seen in (catalog, reader):
-            assert [one.state for one in seen.units(run_id(0))] == ["planned"]
+            assert [record.state for record in seen.units(run_id(0))] == ["planned"]
             assert not list(seen.mailboxes_at(run_id(0)))
             assert not list(seen.archives())
     with pytest.raises(ValueError, match="without an archive"):
@@ -288,7 +294,7 @@ def test_newest_version_of_each_mailbox_survives_runs_over_less(catalog: Catalog
         day: int, *, partition: str | None = None, group: str | None = None, user: str | None = None
     ) -> list[tuple[str, str, RunId, int]]:
         found = catalog.mailboxes_at(run_id(day), partition=partition, group=group, user=user)
-        return [(one.group, one.user, one.run, one.shard) for one in found]
+        return [(version.group, version.user, version.run, version.shard) for version in found]
 
     assert seen(1) == [
         ("a", "anna", run_id(0), 0),
@@ -313,7 +319,10 @@ def test_newest_version_of_each_mailbox_survives_runs_over_less(catalog: Catalog
         skipped=1,
         size_bytes=20_000,
     )
-    assert {user: one.size_bytes for user, one in catalog.known_users("primary", "user").items()} == {
+    assert {
+        user: mailbox_version.size_bytes
+        for user, mailbox_version in catalog.known_users("primary", "user").items()
+    } == {
         "anna": 9000,
         "bob": 20_000,
         ODD: 9000,
@@ -326,7 +335,7 @@ def test_users_are_found_by_their_names(catalog: Catalog) -> None:
     commit(catalog, 1, unit(1, users=("bob",), departed=("anna",)))
 
     def found(text: str, most: int = 10, groups: set[str] | None = None) -> list[str]:
-        return [one.user for one in catalog.users_like(text, most, groups)]
+        return [mailbox.user for mailbox in catalog.users_like(text, most, groups)]
 
     assert found("ann") == ["ann", "anna", "Annabel", "hanna"]
     assert found("ANN") == ["Annabel", "ann", "anna", "hanna"]
@@ -353,7 +362,7 @@ def test_a_reader_sees_commits_and_no_open_transaction(catalog: Catalog, tmp_pat
         versions = reader.mailboxes_at(run_id(9))
         assert next(versions).run == run_id(0)
         commit(catalog, 1, unit(1, users=("anna", "bob")))
-        assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna", "bob"]
+        assert [mailbox.user for mailbox in reader.mailboxes_at(run_id(9))] == ["anna", "bob"]
 
 
 # The file, in any state
@@ -380,7 +389,7 @@ def test_rebuild_does_not_meet_the_log_of_the_old_one(tmp_path: Path) -> None:
     assert (tmp_path / ".mailhaul" / "catalog.sqlite-wal").stat().st_size > 0
     rebuild(tmp_path, [FoundArchive(facts=facts(report(unit(7, users=("anna",))), 7))])
     with Catalog.open(tmp_path) as catalog:
-        assert [one.user for one in catalog.mailboxes_at(run_id(9))] == ["anna"]
+        assert [mailbox.user for mailbox in catalog.mailboxes_at(run_id(9))] == ["anna"]
     with closing(sqlite3.connect(database(tmp_path))) as plain:
         assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

@@ -105,4 +105,4 @@ def test_what_is_written_anew_lies_under_its_new_name(catalog: Catalog) -> None:
         Location(STAGING, "primary/user/new.mha"),
         Location("vault", NAME, "v1", 70),
     )
-    assert [one.generation for one in catalog.archive(ARCHIVE).copies] == [1, 0]
+    assert [copy.generation for copy in catalog.archive(ARCHIVE).copies] == [1, 0]

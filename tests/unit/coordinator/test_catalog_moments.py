@@ -41,7 +41,7 @@ def seen(
     catalog: Catalog, day: int, *, group: str | None = None, user: str | None = None, nearest: bool = False
 ) -> list[tuple[str, str, RunId]]:
     found = catalog.mailboxes_at(run_id(day), group=group, user=user, nearest=nearest)
-    return [(one.group, one.user, one.run) for one in found]
+    return [(version.group, version.user, version.run) for version in found]
 
 
 def find_nothing_changed(catalog: Catalog, day: int, *units: Unit) -> None:
@@ -85,7 +85,7 @@ def test_a_unit_that_was_unchanged_is_not_done_again(catalog: Catalog) -> None:
     catalog.commit_unit(unchanged(unit(0, users=("anna",))), sealed=START)
     catalog.fail_unit(unit(0, users=("anna",)), "late", attempts=2)
     resumed = catalog.resume_run(run_id(0))
-    assert ([one.users for one in resumed.units], resumed.sealed) == ([("bob",)], 1)
+    assert ([plan.users for plan in resumed.units], resumed.sealed) == ([("bob",)], 1)
 
 
 # Mailboxes that depart
@@ -114,14 +114,16 @@ def test_a_mailbox_that_departed_is_not_there_from_that_run_on(catalog: Catalog)
 def test_histories_are_by_scope_and_user(catalog: Catalog) -> None:
     commit(catalog, 0, unit(0, users=("anna", "bob")), unit(0, "a", users=("anna",)))
     commit(catalog, 1, unit(1, users=("anna",)), unit(1, users=("anna",), partition="second"))
-    assert [(one.partition, one.group, one.user, one.run) for one in catalog.histories()] == [
+    assert [
+        (history.partition, history.group, history.user, history.run) for history in catalog.histories()
+    ] == [
         ("primary", "a", "anna", run_id(0)),
         ("primary", "user", "anna", run_id(0)),
         ("primary", "user", "anna", run_id(1)),
         ("primary", "user", "bob", run_id(0)),
         ("second", "user", "anna", run_id(1)),
     ]
-    assert [one.run for one in catalog.histories("primary", "user", "anna")] == [run_id(0), run_id(1)]
+    assert [version.run for version in catalog.histories("primary", "user", "anna")] == [run_id(0), run_id(1)]
     assert [one.run for one in catalog.history("primary", "anna")] == [run_id(0), run_id(0), run_id(1)]
     assert catalog.scopes() == [("primary", "a"), ("primary", "user"), ("second", "user")]
 
@@ -226,7 +228,7 @@ def test_which_runs_are_moments_and_which_of_them_are_whole(catalog: Catalog) ->
     begin(catalog, 5, unit(5, users=("anna",)), unit(5, shard=1, users=("bob",)))
     catalog.commit_unit(report(unit(5, users=("anna",))), sealed=START)
     begin(catalog, 6, unit(6, users=("anna",)))
-    assert [(one.run, one.whole) for one in catalog.moments("primary", "user")] == [
+    assert [(moment.run, moment.whole) for moment in catalog.moments("primary", "user")] == [
         (run_id(0), True),
         (run_id(1), False),
         (run_id(2), False),
@@ -234,7 +236,7 @@ def test_which_runs_are_moments_and_which_of_them_are_whole(catalog: Catalog) ->
         (run_id(5), False),
     ]
     # Bob was to be stored by run 5, and was not.
-    assert [(one.group, one.run, one.mailboxes, one.never) for one in catalog.last_good()] == [
+    assert [(backup.group, backup.run, backup.mailboxes, backup.never) for backup in catalog.last_good()] == [
         ("a", run_id(4), 1, 0),
         ("user", None, 2, 1),
     ]
@@ -254,7 +256,7 @@ def purged(catalog: Catalog) -> Catalog:
 def test_a_purged_moment_is_refused(purged: Catalog) -> None:
     assert purged.forgotten("primary", "user") == [run_id(1), run_id(2), run_id(4)]
     assert purged.forgotten("primary", "a") == []
-    assert [one.run for one in purged.moments("primary", "user")] == [run_id(0), run_id(3), run_id(5)]
+    assert [moment.run for moment in purged.moments("primary", "user")] == [run_id(0), run_id(3), run_id(5)]
     for day in (1, 2, 4):
         with pytest.raises(NotFoundError, match="purged"):
             purged.mailboxes_at(run_id(day))
@@ -294,9 +296,12 @@ def test_times_mean_runs_of_which_something_is_kept(purged: Catalog) -> None:
         purged.resolve_time("20261120T000000Z-0000")
     for text, day in (("2026-11-23", 1), ("2026-11-24", 3), ("2026-11-25", 4), ("latest", 5)):
         assert purged.resolve_time(text) == run_id(day), text
-    assert [one.purged for one in purged.runs()] == [False, False, False, True, False, False]
+    assert [run.purged for run in purged.runs()] == [False, False, False, True, False, False]
     assert purged.run(run_id(2)).purged
-    assert [(one.group, one.purged) for one in purged.units(run_id(4))] == [("a", False), ("user", True)]
+    assert [(record.group, record.purged) for record in purged.units(run_id(4))] == [
+        ("a", False),
+        ("user", True),
+    ]
 
 
 def test_a_time_of_which_nothing_is_kept(catalog: Catalog) -> None:
@@ -347,7 +352,7 @@ def test_parents_of_a_unit_are_found_at_once(catalog: Catalog) -> None:
             catalog,
             day,
             unit(day, users=users),
-            unit(day, shard=1, users=tuple(f"{one}.uk" for one in users)),
+            unit(day, shard=1, users=tuple(f"{user}.uk" for user in users)),
         )
     for group, most in (("user", 0.05), ("new", 0.1)):
         began = time.process_time()

@@ -57,7 +57,7 @@ def seen(
     catalog: Catalog, day: int, group: str | None = None, user: str | None = None
 ) -> list[tuple[str, RunId]]:
     found = catalog.mailboxes_at(run_id(day), group=group, user=user)
-    return [(one.user, one.run) for one in found]
+    return [(version.user, version.run) for version in found]
 
 
 def test_rebuilt_catalog_tells_the_same(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_rebuilt_catalog_tells_the_same(tmp_path: Path) -> None:
         later = commit(catalog, 1, unit(1, users=("anna",)))
         versions, archives = list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())
     database(tmp_path).write_bytes(b"not a database at all")
-    entries = [facts(later[0], 1), *(facts(one, 0) for one in made)]
+    entries = [facts(later[0], 1), *(facts(unit_report, 0) for unit_report in made)]
     done = rebuild(tmp_path, map(found, entries))
     assert (done.archives, done.refused, done.superseded, done.missing) == (3, (), (), ())
     assert os.listdir(tmp_path / ".mailhaul") == ["catalog.sqlite"]
@@ -92,10 +92,12 @@ def test_rebuild_leaves_out_what_contradicts_and_says_so(tmp_path: Path) -> None
         replace(good, name="newer.mha", shard=2, generation=1),
     ]
     done = rebuild(tmp_path, map(found, [good, *bad]))
-    assert [(one.path, one.reason) for one in done.refused] == [(one.name, "contradicts") for one in bad]
+    assert [(skip.path, skip.reason) for skip in done.refused] == [
+        (archive_facts.name, "contradicts") for archive_facts in bad
+    ]
     assert done.archives == 1
     with Catalog.open(tmp_path) as catalog:
-        assert [one.name for one in catalog.archives()] == [good.name]
+        assert [archive.name for archive in catalog.archives()] == [good.name]
         assert [(run.run, run.planned_units) for run in catalog.runs()] == [(run_id(0), 1)]
 
 
@@ -111,7 +113,7 @@ def test_rebuild_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         rebuild(tmp_path, broken())
     assert not list((tmp_path / ".mailhaul").glob("*.new*"))
     with Catalog.open(tmp_path) as reader:
-        assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna"]
+        assert [mailbox.user for mailbox in reader.mailboxes_at(run_id(9))] == ["anna"]
 
 
 # What time has made of the archives
@@ -123,8 +125,8 @@ def test_departures_come_back(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
         assert seen(catalog, 0) == [("anna", run_id(0)), (ODD, run_id(0))]
         assert seen(catalog, 1) == [("anna", run_id(1))]
-        assert [one.departed for one in catalog.history("primary", ODD)] == ["", "removed"]
-        assert [one.whole for one in catalog.moments("primary", "user")] == [True, True]
+        assert [version.departed for version in catalog.history("primary", ODD)] == ["", "removed"]
+        assert [moment.whole for moment in catalog.moments("primary", "user")] == [True, True]
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -193,7 +195,7 @@ def test_a_run_whose_archive_has_no_metadata_left_was_purged(tmp_path: Path) -> 
     later = facts(report(unit(1, users=("anna",))), 1)
     rebuild(tmp_path, map(found, [data_only, later]))
     with Catalog.open(tmp_path) as catalog:
-        assert [one.run for one in catalog.moments("primary", "user")] == [run_id(1)]
+        assert [moment.run for moment in catalog.moments("primary", "user")] == [run_id(1)]
         with pytest.raises(NotFoundError, match="purged"):
             catalog.resolve_time(run_id(0))
 
@@ -208,7 +210,7 @@ def test_held_mailboxes_keep_their_versions(tmp_path: Path) -> None:
     )
     rebuild(tmp_path, map(found, all_runs), [purged])
     with Catalog.open(tmp_path) as catalog:
-        assert [(one.user, one.run) for one in catalog.histories()] == [
+        assert [(history.user, history.run) for history in catalog.histories()] == [
             ("anna", run_id(2)),
             *(("bob", run_id(day)) for day in range(3)),
         ]
@@ -253,7 +255,9 @@ def test_a_rebuilt_catalog_tells_of_kept_moments_what_the_old_one_did(
                 anybody_departed = anybody_departed or bool(gone)
                 entries[archive_id(one)] = facts(report(one), day)
             if data.draw(st.booleans()):
-                kept = [one.run for one in catalog.moments("primary", "user") if data.draw(st.booleans())]
+                kept = [
+                    moment.run for moment in catalog.moments("primary", "user") if data.draw(st.booleans())
+                ]
                 catalog.forget("primary", "user", kept, lambda _user: False)
         moments = catalog.moments("primary", "user")
         before = {one.run: list(catalog.mailboxes_at(one.run)) for one in moments}
@@ -266,14 +270,14 @@ def test_a_rebuilt_catalog_tells_of_kept_moments_what_the_old_one_did(
         needed = catalog.needed().users
     left = [
         replace(
-            one,
+            entry,
             generation=1,
-            mailboxes=tuple(box for box in one.mailboxes if box.user in needed.get(one.archive, ())),
+            mailboxes=tuple(box for box in entry.mailboxes if box.user in needed.get(entry.archive, ())),
         )
         if data.draw(st.booleans())
-        else one
-        for one in entries.values()
-        if one.archive in needed or (not anybody_departed and data.draw(st.booleans()))
+        else entry
+        for entry in entries.values()
+        if entry.archive in needed or (not anybody_departed and data.draw(st.booleans()))
     ]
     done = rebuild(staging, map(found, data.draw(st.permutations(left))), [purged])
     assert (done.refused, done.superseded, done.missing) == ((), (), ())
@@ -289,12 +293,12 @@ def test_a_rebuilt_catalog_tells_of_kept_moments_what_the_old_one_did(
 def test_what_an_archive_tells_of_others_names_them_and_leads_nowhere_else(tmp_path: Path) -> None:
     told = Referred(archive=STRANGER, partition="primary", group="user", run=run_id(0), size_bytes=70)
     later = replace(facts(report(unit(1, users=("anna",)), references=(STRANGER,)), 1), referred=(told,))
-    for one, file in (
+    for referred, file in (
         (told, archive_name("primary", "user", run_id(0), 0, STRANGER)),
         (replace(told, partition="../.."), ""),
         (replace(told, run="", shard=7), ""),
     ):
-        entry = found(replace(later, referred=(one,)))
+        entry = found(replace(later, referred=(referred,)))
         rebuild(tmp_path, [entry], needed_references=lambda _file, _users: (STRANGER,))
         with Catalog.open(tmp_path) as catalog:
             assert catalog.missing() == {STRANGER: file}
@@ -344,7 +348,9 @@ def test_a_run_records_it_as_a_rebuild_does(tmp_path: Path) -> None:
     with Catalog.open(tmp_path, write=True) as catalog:
         commit(catalog, 0, unit(0, users=("jane", "ola")), unit(0, "sales", users=("jane",)))
         commit(catalog, 1, unit(1, "sales", departed=("jane",)))
-        known = [(one.group, one.run, one.departed) for one in catalog.history("primary", "jane")]
+        known = [
+            (version.group, version.run, version.departed) for version in catalog.history("primary", "jane")
+        ]
         assert known == [
             ("sales", run_id(0), ""),
             ("user", run_id(0), ""),
@@ -370,7 +376,7 @@ def test_no_generation_in_clear_takes_the_place_of_an_encrypted_archive(
     clear = replace(sealed, generation=9, name=f"{sealed.name}.g9", mailboxes=(), encrypted=False)
     told = rebuild(tmp_path, map(found, (clear, sealed) if clear_first else (sealed, clear)))
     assert told.superseded == ((clear.name,) if clear_first else ())
-    assert [one.path for one in told.refused] == ([] if clear_first else [clear.name])
+    assert [skip.path for skip in told.refused] == ([] if clear_first else [clear.name])
     with Catalog.open(tmp_path) as catalog:
         (record,) = catalog.archives()
         assert (record.name, record.generation, record.encrypted) == (sealed.name, 0, True)
@@ -384,4 +390,4 @@ def test_of_two_encrypted_generations_the_greater_one_counts(tmp_path: Path) -> 
     for order in permutations((first, second)):
         assert rebuild(tmp_path, map(found, order)).superseded == (first.name,)
         with Catalog.open(tmp_path) as catalog:
-            assert [one.generation for one in catalog.archives()] == [1]
+            assert [archive.generation for archive in catalog.archives()] == [1]

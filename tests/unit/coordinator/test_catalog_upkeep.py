@@ -41,7 +41,7 @@ def nobody(_user: str) -> bool:
 
 
 def state(catalog: Catalog, day: int) -> State:
-    return {one.user: one.run for one in catalog.mailboxes_at(run_id(day), group="user")}
+    return {mailbox.user: mailbox.run for mailbox in catalog.mailboxes_at(run_id(day), group="user")}
 
 
 # Forgetting, against a model
@@ -103,7 +103,7 @@ def test_kept_moments_stay_as_they_were_and_nothing_else(
                 else:
                     with pytest.raises(NotFoundError, match="purged"):
                         state(catalog, day)
-            assert [one.run for one in catalog.moments("primary", "user")] == [
+            assert [moment.run for moment in catalog.moments("primary", "user")] == [
                 run_id(day) for day in sorted(kept)
             ]
             assert set(catalog.known_users("primary", "user")) == set(states[-1])
@@ -111,13 +111,15 @@ def test_kept_moments_stay_as_they_were_and_nothing_else(
         # Every version that is left holds at a kept moment.
         visible = {(user, run) for day in kept for user, run in states[day].items()}
         left = list(catalog.histories())
-        assert {(one.user, one.run) for one in left if not one.departed} == visible
+        assert {(version.user, version.run) for version in left if not version.departed} == visible
         # A departure stays while there are archives from before it: they may hold the mailbox.
-        archives = [one.run for one in catalog.archives()]
+        archives = [archive.run for archive in catalog.archives()]
         assert all(any(run < one.run for run in archives) for one in left if one.departed)
         # Who has departed stays so for runs to come.
         record_after = run_id(len(found))
-        assert {one.user for one in catalog.mailboxes_at(record_after, group="user")} == set(states[-1])
+        assert {mailbox.user for mailbox in catalog.mailboxes_at(record_after, group="user")} == set(
+            states[-1]
+        )
 
 
 @given(found=nights(), data=st.data())
@@ -176,7 +178,7 @@ def test_a_rehearsal_changes_nothing(catalog: Catalog, tmp_path: Path) -> None:
     with catalog.scratch() as copy:
         assert copy.forget("primary", "user", [], nobody) == 1
         copy.remove_archives([archive_id(unit(0))])
-        assert [one.run for one in copy.archives()] == [run_id(1)]
+        assert [archive.run for archive in copy.archives()] == [run_id(1)]
     with Catalog.open(tmp_path) as reader, reader.scratch() as copy:
         assert copy.forget("primary", "user", [], nobody) == 1
         assert len(list(reader.archives())) == len(list(copy.archives())) == 2
@@ -234,7 +236,7 @@ def test_archives_go_unless_a_version_needs_them(catalog: Catalog) -> None:
     catalog.forget("primary", "user", [], nobody)
     for _ in range(2):
         catalog.remove_archives([archive_id(unit(0)), archive_id(unit(1))])
-    assert [one.archive for one in catalog.archives()] == [archive_id(unit(2))]
+    assert [archive.archive for archive in catalog.archives()] == [archive_id(unit(2))]
     assert catalog.references([archive_id(unit(2))]) == {archive_id(unit(2)): ()}
     assert catalog.run(run_id(0)).archive_bytes == 300  # what it did stays on record
 
@@ -250,7 +252,7 @@ def test_the_last_version_of_who_went_elsewhere_stays_until_it_is_stored_there(
 
     def purged() -> list[RunId]:
         catalog.forget("primary", "user", (), lambda _: False)
-        return [one.run for one in catalog.history("primary", "jane", "user") if not one.departed]
+        return [version.run for version in catalog.history("primary", "jane", "user") if not version.departed]
 
     assert purged() == [run_id(1)]
     other = {"primary": "second", "second": "primary"}[where]
@@ -264,4 +266,4 @@ def test_a_version_of_who_was_removed_goes_with_its_moments(catalog: Catalog) ->
     commit(catalog, 0, unit(0, users=("anna", "jane")))
     commit(catalog, 1, unit(1, users=("anna",), departed=("jane",)))
     catalog.forget("primary", "user", (), lambda _: False)
-    assert [one.departed for one in catalog.history("primary", "jane") if not one.departed] == []
+    assert [version.departed for version in catalog.history("primary", "jane") if not version.departed] == []

@@ -24,7 +24,7 @@ def token(tmp_path: Path) -> Path:
 def test_every_setting_has_one_value_and_a_reason() -> None:
     values = environment(RayCluster())
     assert values.pop("RAY_AUTH_MODE") == "disabled"
-    assert values == {one.name: one.value for one in SETTINGS}
+    assert values == {setting.name: setting.value for setting in SETTINGS}
     assert len(values) == len(SETTINGS)
     assert all(one.reason for one in SETTINGS)
 
@@ -32,7 +32,9 @@ def test_every_setting_has_one_value_and_a_reason() -> None:
 def test_token_and_certificates_are_named(token: Path, tmp_path: Path) -> None:
     tls = TlsConfig(cert=tmp_path / "cert", key=token, ca=tmp_path / "ca")
     values = environment(RayCluster(token_file=token, tls=tls, environment={"RAY_more": "1"}))
-    assert {name: value for name, value in values.items() if name not in {one.name for one in SETTINGS}} == {
+    assert {
+        name: value for name, value in values.items() if name not in {setting.name for setting in SETTINGS}
+    } == {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USE_TLS": "1",

@@ -593,7 +593,7 @@ class TestHosts:
 
     def test_one_host_may_have_any_name(self, tmp_path: Path) -> None:
         loaded = config.load(write(tmp_path, self.several("store01", "store01", "local")))
-        assert {one.hosts for one in loaded.partitions} == {("store01",)}
+        assert {partition.hosts for partition in loaded.partitions} == {("store01",)}
 
     def test_several_hosts_need_a_cluster(self, tmp_path: Path) -> None:
         message = refusal(tmp_path, self.several("store01", "store02", "local"))

@@ -113,8 +113,12 @@ def test_what_is_confirmed_counts_and_frees_staging_space(site: Site) -> None:
         file.stat().st_size,
         32,
     )
-    assert list(site.swept.sweep().freed) == [one.name for one in site.records()[:2]]
-    assert [places_of(one, "kept") for one in site.records()] == [{CONFIRMED}, {CONFIRMED}, {STAGING}]
+    assert list(site.swept.sweep().freed) == [record.name for record in site.records()[:2]]
+    assert [places_of(archive_record, "kept") for archive_record in site.records()] == [
+        {CONFIRMED},
+        {CONFIRMED},
+        {STAGING},
+    ]
     assert not any(one.missing for one in site.records())
 
 
@@ -122,7 +126,9 @@ def test_where_rules_name_places_both_must_count(tmp_path: Path) -> None:
     site = Site(tmp_path, (directory(tmp_path, "vault"),))
     site.swept.rules = SweepRules(copies=("vault", CONFIRMED), keep_staged_seconds=0, keep_newest=False)
     report = site.swept.sweep()
-    assert [(one.name, one.copied, one.in_order) for one in report.destinations] == [("vault", 3, True)]
+    assert [
+        (destination.name, destination.copied, destination.in_order) for destination in report.destinations
+    ] == [("vault", 3, True)]
     assert report.freed == ()
     site.confirm("latest")
     assert list(site.swept.sweep().freed) == [site.records()[2].name]
@@ -133,7 +139,9 @@ def test_a_later_confirmation_takes_the_place_of_an_earlier_one(site: Site) -> N
     for what, location in ((name, "first"), (str(site.staging / name), "second")):
         site.confirm(what, location=location)
     site.confirm(site.records()[0].archive.hex()[:8], location="third")
-    assert [(one.name, one.location, one.last) for one in all_kept(site.staging)] == [(name, "third", False)]
+    assert [(kept.name, kept.location, kept.last) for kept in all_kept(site.staging)] == [
+        (name, "third", False)
+    ]
 
 
 def test_what_is_not_whole_or_not_at_hand_is_refused(site: Site) -> None:
@@ -144,8 +152,8 @@ def test_what_is_not_whole_or_not_at_hand_is_refused(site: Site) -> None:
     path.write_bytes(data)
     (site.staging / second.name).unlink()
     done = site.confirm(*site.runs)
-    assert [one.archive for one in done.confirmed] == [third.archive]
-    assert [(one.path, one.reason) for one in done.refused] == [
+    assert [kept.archive for kept in done.confirmed] == [third.archive]
+    assert [(skip.path, skip.reason) for skip in done.refused] == [
         (first.name, "damaged"),
         (second.name, "damaged"),
     ]
@@ -159,10 +167,12 @@ def test_what_differs_from_its_other_copies_is_refused(tmp_path: Path) -> None:
     site = Site(tmp_path, (directory(tmp_path, "vault"),))
     site.swept.sweep(to="vault")
     first = site.records()[0]
-    (copy,) = (one for one in first.copies if one.place == "vault")
+    (copy,) = (record for record in first.copies if record.place == "vault")
     with Catalog.open(site.staging, write=True) as catalog:
         catalog.put_copy(first.archive, replace(copy, checksum=bytes(32)))
-    assert [(one.path, one.reason) for one in site.confirm(first.name).refused] == [(first.name, "damaged")]
+    assert [(skip.path, skip.reason) for skip in site.confirm(first.name).refused] == [
+        (first.name, "damaged")
+    ]
 
 
 def test_what_is_meant_has_to_be_clear(site: Site) -> None:
@@ -212,9 +222,9 @@ def test_what_was_written_anew_is_confirmed_by_its_own_name_only(site: Site) -> 
         catalog.replace_archive(
             record.archive, name=name, size_bytes=record.size_bytes, generation=1, holes=(), references=()
         )
-    assert [one.outdated for one in all_kept(site.staging)] == [True]
+    assert [kept.outdated for kept in all_kept(site.staging)] == [True]
     assert site.swept.sweep().freed == (), "what was taken is not what is there now"
-    assert [one.reason for one in site.confirm(site.runs[0]).refused] == ["rewritten"]
+    assert [skip.reason for skip in site.confirm(site.runs[0]).refused] == ["rewritten"]
     for text in (record.name, record.archive.hex()[:12]):
         with pytest.raises(UsageError, match="written anew"):
             site.confirm(text)
@@ -248,7 +258,7 @@ def test_what_is_brought_back_is_taken_when_it_is_all_there_and_the_same(site: S
     half.unlink()
     recalled = site.recall(kept)
     assert (len(recalled.now), recalled.failed) == (3, ())
-    assert all(places_of(one, "kept") == {STAGING, CONFIRMED} for one in site.records())
+    assert all(places_of(record, "kept") == {STAGING, CONFIRMED} for record in site.records())
     assert len(site.swept.sweep().freed) == 3
 
 
@@ -260,7 +270,7 @@ def test_what_is_brought_back_and_is_something_else_is_not_taken(site: Site, tmp
     data = bytearray((kept / first.name).read_bytes())
     data[len(data) // 2] ^= 1
     (site.staging / first.name).write_bytes(data)
-    assert [one.path for one in site.swept.sweep().damaged] == [first.name]
+    assert [skip.path for skip in site.swept.sweep().damaged] == [first.name]
     failed = dict(site.recall().failed)
     assert "another file" in failed[first.archive].message
     assert places_of(site.records()[0], "kept") == {CONFIRMED}
@@ -274,10 +284,10 @@ def test_what_is_forgotten_counts_no_more_and_may_be_missing(site: Site) -> None
     site.confirm(site.runs[0], site.runs[1])
     site.confirm(site.runs[2], location="LTO 2")
     site.swept.sweep()
-    assert [one.last for one in forget(site.staging, (), "LTO 2")] == [True]
-    assert [one.missing for one in site.records()] == [False, False, True]
+    assert [kept.last for kept in forget(site.staging, (), "LTO 2")] == [True]
+    assert [record.missing for record in site.records()] == [False, False, True]
     forget(site.staging, [site.records()[0].name], None)
-    assert [one.missing for one in site.records()] == [True, False, True]
+    assert [archive_record.missing for archive_record in site.records()] == [True, False, True]
     with pytest.raises(NotFoundError, match="nothing such"):
         forget(site.staging, [site.records()[0].name], None)
 
@@ -290,19 +300,19 @@ def test_a_purge_tells_what_other_programs_keep_for_nobody(tmp_path: Path) -> No
     chain.run({"ben": {"INBOX": (C_MAIL,)}, "anna": {"INBOX": (A_MAIL,)}})
     with Catalog.open(chain.staging) as catalog:
         renew_run_archives(chain.staging, catalog)
-        names = {one.run: one.name for one in catalog.archives()}
+        names = {archive.run: archive.name for archive in catalog.archives()}
     confirm(chain.staging, list(chain.moments), TAPE, (), NOW)
     request = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=1))
     report = purge(chain.staging, request, local_engine(0))
-    assert [one.file for one in report.compacted] == [names[first]]
-    assert [(one.name, one.version) for one in report.outdated] == [(names[first], TAPE)]
+    assert [compacted.file for compacted in report.compacted] == [names[first]]
+    assert [(location.name, location.version) for location in report.outdated] == [(names[first], TAPE)]
     assert [(one.name, one.version) for one in report.unneeded] == [
-        (one.file, TAPE) for one in report.deleted
+        (deleted.file, TAPE) for deleted in report.deleted
     ]
     assert report.deleted
     with Catalog.open(chain.staging) as catalog:
         assert catalog.discarded() == []
-    assert {one.name: one.outdated for one in all_kept(chain.staging)}[names[first]]
+    assert {kept.name: kept.outdated for kept in all_kept(chain.staging)}[names[first]]
     again = purge(chain.staging, request, local_engine(0))
     assert (again.outdated, again.unneeded) == ((), ())
 
@@ -323,7 +333,7 @@ def test_a_sweep_tells_what_is_needed_no_more_once_the_new_file_counts(site: Sit
         )
     report = site.swept.sweep()
     assert report.unneeded == (Location(CONFIRMED, old, TAPE),)
-    assert [(one.name, one.location) for one in all_kept(site.staging)] == [(name, "new")]
+    assert [(kept.name, kept.location) for kept in all_kept(site.staging)] == [(name, "new")]
     assert site.swept.sweep().unneeded == ()
 
 
@@ -347,8 +357,8 @@ def test_a_rebuilt_catalog_knows_where_copies_are(tmp_path: Path, every_archive:
     assert places_of(before[0], "kept") == {"vault", CONFIRMED}
     known = [
         # It may be another by now: it is looked at before anything relies on it.
-        tuple(replace(copy, verified=None) if copy.place == "vault" else copy for copy in one.copies)
-        for one in before
+        tuple(replace(copy, verified=None) if copy.place == "vault" else copy for copy in record.copies)
+        for record in before
     ]
     report = rebuild_catalog(site.staging, every_archive=every_archive)
     assert (report.origin, report.missing) == ("", ())
@@ -359,5 +369,5 @@ def test_a_rebuilt_catalog_knows_where_copies_are(tmp_path: Path, every_archive:
     keep_catalog_now(site.staging)
     (site.staging / ".mailhaul" / "catalog.sqlite").unlink()
     rebuild_catalog(site.staging, every_archive=every_archive)
-    assert [one.copies for one in site.records()] == known
+    assert [archive_record.copies for archive_record in site.records()] == known
     assert not list((site.staging / ".mailhaul").glob("*.base"))

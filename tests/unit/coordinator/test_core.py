@@ -470,10 +470,10 @@ class Exploration(RuleBasedStateMachine):
     def bounded(self) -> None:
         if not hasattr(self, "core"):
             return
-        for one in self.core.occupancy():
-            busy = [at for at, _ in self.busy.values()].count(one.host)
-            assert (one.most, one.busy) == (self.most[one.host], busy)
-            assert one.waits == any(one.host in self.hosts[task] for task in self.waiting())
+        for occupancy in self.core.occupancy():
+            busy = [at for at, _ in self.busy.values()].count(occupancy.host)
+            assert (occupancy.most, occupancy.busy) == (self.most[occupancy.host], busy)
+            assert occupancy.waits == any(occupancy.host in self.hosts[task] for task in self.waiting())
         assert self.core.finished == (len(self.ended) == len(self.tried))
         if self.open and not self.starting and not self.busy:  # then what waits, waits for a host
             assert all(self.unusable.intersection(self.hosts[task]) for task in self.waiting())

@@ -102,7 +102,7 @@ def failing(error: BackupError, names: str = "", attempts: int = 9) -> Answer:
 def test_a_task_rests_before_it_is_tried_again_while_others_go_on() -> None:
     crew = Crew(failing(FULL, "a"))
     outcomes = run([Told("a"), Told("b"), Told("c")], crew, pace=Pace(retry_seconds=(1.0, 5.0)))
-    assert [(one.task.name, one.report, one.error, one.attempts) for one in outcomes] == [
+    assert [(outcome.task.name, outcome.report, outcome.error, outcome.attempts) for outcome in outcomes] == [
         ("b", "B", None, 1),
         ("c", "C", None, 1),
         ("a", None, FULL, 3),
@@ -125,7 +125,7 @@ def test_pauses(error: BackupError, attempt: int, seconds: float) -> None:
 
 def test_what_cannot_be_sent_fails_alone() -> None:
     outcomes = run([Told("unsigned"), Told("b")], Crew(failing(FULL)), pace=Pace())
-    assert [(one.task.name, one.report, one.attempts) for one in outcomes] == [
+    assert [(outcome.task.name, outcome.report, outcome.attempts) for outcome in outcomes] == [
         ("unsigned", None, 1),
         ("b", "B", 1),
     ]
@@ -139,7 +139,7 @@ def test_nothing_is_begun_while_the_door_is_shut() -> None:
         return not 0.5 < crew.now - 100 < 3.5
 
     outcomes = run([Told("a"), Told("b")], crew, pace=Pace(retry_seconds=(2.0,)), admit=admit)
-    assert [one.report for one in outcomes] == ["B", "A"]
+    assert [outcome.report for outcome in outcomes] == ["B", "A"]
     assert crew.begun == [(0, "a", "h", 1), (0, "b", "h", 1), (4, "a", "h", 2)]
     crew = Crew(failing(FULL))
     run([Told("a")], crew, pace=Pace(), admit=lambda: crew.now >= 102)
@@ -156,7 +156,7 @@ def test_a_host_is_waited_for_so_long_and_its_shared_tasks_go_elsewhere_after_th
     tasks = [Told("shared", ("x", "y")), Told("own", ("x",))]
     pace = Pace(lease_seconds=4.0, host_patience_seconds=20.0)
     outcomes = run(tasks, crew, pace=pace, workers=2)
-    assert [(one.task.name, one.report, one.attempts) for one in outcomes] == [
+    assert [(outcome.task.name, outcome.report, outcome.attempts) for outcome in outcomes] == [
         ("shared", "y", 2),
         ("own", None, 1),
     ]
@@ -173,7 +173,7 @@ def test_a_host_that_comes_back_in_time_goes_on() -> None:
         later=[(1.0, HostLost("x", CUT_OFF)), (15.0, HostBack("x"))],
     )
     outcomes = run([Told("own", ("x",))], crew, pace=Pace(host_patience_seconds=20.0))
-    assert [(one.report, one.attempts) for one in outcomes] == [(2, 2)]
+    assert [(outcome.report, outcome.attempts) for outcome in outcomes] == [(2, 2)]
     assert crew.begun[-1] == (15, "own", "x", 2)
 
 

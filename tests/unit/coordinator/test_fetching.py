@@ -40,8 +40,8 @@ def _lose(swept: Swept, *places: str) -> None:
     """Copies were found to be damaged; the catalog that knows it is kept beside the archives."""
     with Catalog.open(swept.chain.staging, write=True) as catalog:
         for record in list(catalog.archives()):
-            lost = [replace(one, state="lost") for one in record.copies if one.place in places]
-            catalog.put_copies([(record.archive, one) for one in lost])
+            lost = [replace(copy, state="lost") for copy in record.copies if copy.place in places]
+            catalog.put_copies([(record.archive, copy_record) for copy_record in lost])
         keep_catalog(swept.chain.staging, catalog)
 
 
@@ -50,7 +50,7 @@ def _rebuilt(swept: Swept, place: str) -> dict[str, CopyRecord]:
     _forget_catalog(swept)
     assert _rebuild(swept, place) == 1
     (record,) = swept.records()
-    return {one.place: one for one in record.copies if one.place != STAGING}
+    return {copy.place: copy for copy in record.copies if copy.place != STAGING}
 
 
 def _forget_catalog(swept: Swept) -> None:
@@ -59,14 +59,14 @@ def _forget_catalog(swept: Swept) -> None:
 
 
 def _rebuild(swept: Swept, place: str) -> int:
-    (asked,) = [one for one in swept.destinations if one.name == place]
+    (asked,) = [destination for destination in swept.destinations if destination.name == place]
     report = rebuild_catalog(swept.chain.staging, fetch=partial(fetch, swept.chain.staging, asked, swept.now))
     assert report.damaged == ()
     return report.archives
 
 
 def test_what_was_known_of_a_copy_stays_known(swept: Swept) -> None:
-    before = {one.place: one for one in swept.records()[0].copies}
+    before = {copy.place: copy for copy in swept.records()[0].copies}
     after = _rebuilt(swept, "vault")
     assert after["vault"].checksum == before["vault"].checksum != b""
     assert after["vault"].copied == before["vault"].copied
@@ -76,7 +76,7 @@ def test_what_was_known_of_a_copy_stays_known(swept: Swept) -> None:
 
 def test_a_copy_that_was_found_damaged_does_not_count_again(swept: Swept) -> None:
     _lose(swept, "vault")
-    assert {name: one.state for name, one in _rebuilt(swept, "vault").items()} == {
+    assert {name: record.state for name, record in _rebuilt(swept, "vault").items()} == {
         "vault": "lost",
         "disk": "kept",
     }
@@ -84,7 +84,7 @@ def test_a_copy_that_was_found_damaged_does_not_count_again(swept: Swept) -> Non
 
 def test_where_it_is_all_that_there_is_it_is_read_as_far_as_it_can_be(swept: Swept) -> None:
     _lose(swept, "vault", "disk")
-    assert {name: one.state for name, one in _rebuilt(swept, "vault").items()} == {
+    assert {name: record.state for name, record in _rebuilt(swept, "vault").items()} == {
         "vault": "kept",
         "disk": "lost",
     }
@@ -99,7 +99,7 @@ def test_a_copy_that_is_not_there_any_more_does_not_count(swept: Swept, tmp_path
     oldest.unlink()
     _forget_catalog(swept)
     _rebuild(swept, "vault")
-    found = {one.place: one.state for one in swept.records()[0].copies}
+    found = {copy.place: copy.state for copy in swept.records()[0].copies}
     assert (found["vault"], found["disk"]) == ("lost", "kept")
 
 
@@ -114,8 +114,8 @@ def test_what_a_purge_has_dropped_does_not_come_back_from_where_it_still_lies(
     assert len(list(tmp_path.glob("vault/primary/*/*.mha"))) == 2
     _forget_catalog(swept)
     _rebuild(swept, "vault")
-    assert [one.archive for one in swept.records()] == [left.archive]
+    assert [record.archive for record in swept.records()] == [left.archive]
     with Catalog.open(swept.chain.staging) as catalog:
-        assert sorted(one.location.place for one in catalog.discarded()) == ["disk", "vault"]
+        assert sorted(discarded.location.place for discarded in catalog.discarded()) == ["disk", "vault"]
     swept.sweep()
-    assert [f"primary/user/{one.name}" for one in tmp_path.glob("vault/primary/*/*.mha")] == [left.name]
+    assert [f"primary/user/{path.name}" for path in tmp_path.glob("vault/primary/*/*.mha")] == [left.name]

@@ -24,7 +24,7 @@ NOW = datetime(2026, 8, 20, tzinfo=UTC)
 
 
 def mail(*messages: str) -> dict[str, tuple[bytes, ...]]:
-    return {"INBOX": tuple(one.encode() for one in messages)}
+    return {"INBOX": tuple(message.encode() for message in messages)}
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_alarm_stands_until_it_is_released(chain: StagedChain) -> None:
     raise_alarm(chain, second, JANE)
     found = good(chain, JANE)
     assert found.run == first
-    assert [(one.run, one.reason) for one in found.passed_over] == [
+    assert [(over.run, over.reason) for over in found.passed_over] == [
         (third, "mailbox-emptied"),
         (second, "mailbox-emptied"),
     ]
@@ -101,7 +101,7 @@ def test_what_a_verification_found_lost(chain: StagedChain) -> None:
     with Journal(chain.staging, Order(data=True), lambda: NOW) as journal:
         journal.ended(set(), [loss, loss])
     found = good(chain, JANE)
-    assert (found.run, [one.reason for one in found.passed_over]) == (first, ["damaged", "damaged"])
+    assert (found.run, [over.reason for over in found.passed_over]) == (first, ["damaged", "damaged"])
     assert good(chain, JOE).run == third
     # One that reads no mail does not see it again, and so does not take it back; one that does, may.
     for order, expected in ((Order(), first), (Order(path=JOE, data=True), first), (Order(data=True), third)):
@@ -118,7 +118,7 @@ def test_archives_that_are_gone(chain: StagedChain) -> None:
     found = from_catalog(chain.staging, LATEST_GOOD, [LogicalPath.parse(JANE)])
     assert found.moment is not None
     assert (found.moment.run, found.versions[0].run) == (second, second)
-    assert [one.reason for one in found.moment.passed_over] == ["missing"]
+    assert [over.reason for over in found.moment.passed_over] == ["missing"]
     assert first < second
 
 
@@ -141,7 +141,7 @@ def test_a_moment_of_mass_loss_is_told_with_the_one_before(chain: StagedChain) -
     raise_alarm(chain, third, "/primary/user", "archive-missing")
     for run in (second, third):
         found = told(chain, run, JANE)
-        assert ([one.reason for one in found.alarms], found.before) == (["mailbox-emptied"], first)
+        assert ([alarm.reason for alarm in found.alarms], found.before) == (["mailbox-emptied"], first)
     assert told(chain, first, JANE) == ChosenMoment(run=first)
     assert told(chain, third, JOE) == ChosenMoment(run=third)
     raise_alarm(chain, first, JOE)

@@ -69,7 +69,7 @@ def test_holds_last_and_are_released(tmp_path: Path) -> None:
     alarm = on("/primary/user/jane%FF", automatic=True, reason="emptied")
     run = Hold(run=RUN, since=SINCE)
     assert read_holds(tmp_path).all == ()
-    assert [add_hold(tmp_path, one) for one in (mine, alarm, run, mine)] == [True, True, True, False]
+    assert [add_hold(tmp_path, hold) for hold in (mine, alarm, run, mine)] == [True, True, True, False]
     holds = read_holds(tmp_path)
     assert holds.all == (mine, alarm, run)
     assert holds.holds_user("primary", "x", "jane\udcff")
@@ -93,7 +93,7 @@ def test_many_holds_at_once(tmp_path: Path) -> None:
 def test_release_takes_back_all_below_a_path(tmp_path: Path) -> None:
     for path in ("/primary/user/jane", "/primary", "/other/user/jane"):
         add_hold(tmp_path, on(path))
-    assert [one.path for one in release(tmp_path, LogicalPath("primary"))] == [
+    assert [hold.path for hold in release(tmp_path, LogicalPath("primary"))] == [
         "/primary/user/jane",
         "/primary",
     ]

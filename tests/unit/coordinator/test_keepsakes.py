@@ -69,7 +69,10 @@ def lose_catalog(staging: Path) -> None:
 def _hides(earlier: Sequence[Version], departure: Version) -> bool:
     """A departure that nothing is left of to hide may be gone, or not yet."""
     scope = (departure.partition, departure.group, departure.user)
-    return any((one.partition, one.group, one.user) == scope and one.departed is None for one in earlier)
+    return any(
+        (version.partition, version.group, version.user) == scope and version.departed is None
+        for version in earlier
+    )
 
 
 def told(staging: Path) -> dict[str, object]:
@@ -79,25 +82,27 @@ def told(staging: Path) -> dict[str, object]:
         records = list(catalog.archives())
         histories = list(catalog.histories())
         users: dict[ArchiveId, set[str]] = {}
-        for one in histories:
-            if one.archive is not None:
-                users.setdefault(one.archive, set()).add(one.user)
+        for history in histories:
+            if history.archive is not None:
+                users.setdefault(history.archive, set()).add(history.user)
         named = catalog.references([record.archive for record in records])
         return {
-            "archives": {one.archive: replace(one, sealed=None) for one in records},
+            "archives": {
+                archive_record.archive: replace(archive_record, sealed=None) for archive_record in records
+            },
             "histories": [
                 (
-                    one.partition,
-                    one.group,
-                    one.user,
-                    one.run,
-                    one.departed,
-                    one.archive,
-                    one.stored,
-                    one.size_bytes,
+                    version.partition,
+                    version.group,
+                    version.user,
+                    version.run,
+                    version.departed,
+                    version.archive,
+                    version.stored,
+                    version.size_bytes,
                 )
-                for place, one in enumerate(histories)
-                if one.departed is None or _hides(histories[:place], one)
+                for place, version in enumerate(histories)
+                if version.departed is None or _hides(histories[:place], version)
             ],
             "moments": {scope: catalog.moments(*scope) for scope in catalog.scopes()},
             "forgotten": {scope: catalog.forgotten(*scope) for scope in catalog.scopes()},
@@ -108,7 +113,7 @@ def told(staging: Path) -> dict[str, object]:
                     needed := mailhaul_rebuilding.references(staging, one.name, users.get(one.archive, set()))
                 )
             },
-            "runs": [(one.run, one.state, one.sealed_units) for one in catalog.runs()],
+            "runs": [(run.run, run.state, run.sealed_units) for run in catalog.runs()],
             "missing": catalog.missing(),
             "behind": [*catalog.last_good()],
         }
@@ -159,8 +164,8 @@ class Life:
         taken = snapshots(self.chain.staging)
         purge(self.chain.staging, keeping(last), at_once)
         if self.rng.random() < 0.5:  # its program was killed before it took one
-            for one in set(snapshots(self.chain.staging)) - set(taken):
-                (self.chain.staging / str(one)).unlink()
+            for snapshot in set(snapshots(self.chain.staging)) - set(taken):
+                (self.chain.staging / str(snapshot)).unlink()
 
 
 @settings(max_examples=25)
@@ -267,7 +272,7 @@ def test_where_copies_lie_comes_back(chain: StagedChain) -> None:
     lose_catalog(chain.staging)
     assert rebuild_catalog(chain.staging).missing == ()
     with Catalog.open(chain.staging) as catalog:
-        assert [one.place for one in catalog.archive(first.archive).copies] == ["vault"]
+        assert [record.place for record in catalog.archive(first.archive).copies] == ["vault"]
         assert catalog.missing() == {}
 
 
@@ -277,7 +282,7 @@ def test_an_archive_that_is_gone_is_missing_as_long_as_it_is_needed(chain: Stage
     (chain.staging / first.name).unlink()
     lose_catalog(chain.staging)
     report = rebuild_catalog(chain.staging)
-    assert [one.path for one in report.missing] == [first.archive.hex()]
+    assert [skip.path for skip in report.missing] == [first.archive.hex()]
     with Catalog.open(chain.staging) as catalog:
         assert catalog.missing() == {first.archive: first.name}
 
@@ -327,13 +332,21 @@ def test_what_goes_along_with_archives(chain: StagedChain, tmp_path: Path) -> No
 def test_the_name_map_tells_where_mail_is(chain: StagedChain) -> None:
     with Catalog.open(chain.staging) as catalog:
         rows = [line.split("\t") for line in name_map("x", catalog) if not line.startswith("#")]
-        records = {one.name: one for one in catalog.archives()}
+        records = {archive.name: archive for archive in catalog.archives()}
     newest = list(chain.moments)[-1]
     archives = {row[1]: row for row in rows if row[0] == "archive"}
     assert archives.keys() == records.keys()
     for name, row in archives.items():
-        one = records[name]
-        assert row[2:] == [one.archive.hex(), "primary", "user", one.run, "0", "0", str(one.size_bytes)]
+        record = records[name]
+        assert row[2:] == [
+            record.archive.hex(),
+            "primary",
+            "user",
+            record.run,
+            "0",
+            "0",
+            str(record.size_bytes),
+        ]
     needs = {row[1]: row[2:] for row in rows if row[0] == "needs"}
     (last,) = [name for name in records if newest in name]
     assert set(needs[last]) < records.keys()
@@ -357,7 +370,7 @@ def test_a_snapshot_in_clear_does_not_take_the_place_of_a_sealed_one(tmp_path: P
         shutil.copy(chain.staging / str(planted), later)
         lose_catalog(chain.staging)
         assert rebuild_catalog(chain.staging).origin == str(sealed)
-        assert all(one.sealed for one in snapshots(chain.staging)), "what is in clear goes"
+        assert all(snapshot.sealed for snapshot in snapshots(chain.staging)), "what is in clear goes"
 
 
 @pytest.mark.parametrize("wrong", ["damaged", "foreign", "renamed"])

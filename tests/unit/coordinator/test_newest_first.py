@@ -82,7 +82,7 @@ class Workers:
             path=path,
             report=RestoreReport(restored=restored, size_bytes=10 * restored),
             reach=reach,
-            ages=tuple((one, 10 * one) for one in amounts) if reach == FOLDERS else (),
+            ages=tuple((amount, 10 * amount) for amount in amounts) if reach == FOLDERS else (),
             last_seen_ns=days_ago(self.last_seen.get(choice.to_user, 400)) if reach == FOLDERS else 0,
         )
 
@@ -173,7 +173,7 @@ def test_on_the_hosts_of_the_target() -> None:
     def engine(
         function: Callable[..., Any], tasks: Sequence[Any], on_progress: ProgressSink
     ) -> Iterator[Outcome[Any, Any]]:
-        seen.extend((one.hosts, one.attempted("", 1).hosts) for one in reversed(tasks))
+        seen.extend((task.hosts, task.attempted("", 1).hosts) for task in reversed(tasks))
         return workers(function, tasks, on_progress)
 
     run_newest_first(made, PASSES, engine, lambda _: None, Journal(), Ahead(look=list))
@@ -183,7 +183,9 @@ def test_on_the_hosts_of_the_target() -> None:
 
 def renamed(task: RestoreTask) -> RestoreTask:
     """The same for users who are called differently now."""
-    return replace(task, choices=tuple(replace(one, to_user=f"new {one.user}") for one in task.choices))
+    return replace(
+        task, choices=tuple(replace(choice, to_user=f"new {choice.user}") for choice in task.choices)
+    )
 
 
 def test_who_is_named_comes_first_on_each_host() -> None:
@@ -192,16 +194,16 @@ def test_who_is_named_comes_first_on_each_host() -> None:
     y = replace(x, name="y", hosts=("two",))
     stored = [version(user, partition=name) for name in ("p", "q") for user in ("a", "b", "c", "d")]
     made = plan(stored, "/", workers=4, p=x, q=y)
-    tasks = tuple(replace(one, task=renamed(one.task)) for one in made.tasks)
+    tasks = tuple(replace(task, task=renamed(task.task)) for task in made.tasks)
     seen: list[tuple[tuple[str, ...], str, str]] = []
 
     def engine(
         function: Callable[..., Any], tasks: Sequence[Any], on_progress: ProgressSink
     ) -> Iterator[Outcome[Any, Any]]:
         del function, on_progress
-        for one in tasks:
-            first = one.attempted("", 1).choices[0]
-            seen.append((one.hosts, first.to_user, first.reach))
+        for task in tasks:
+            first = task.attempted("", 1).choices[0]
+            seen.append((task.hosts, first.to_user, first.reach))
         return iter(())
 
     ahead = Ahead(look=lambda: ["b", "new d"])
@@ -232,7 +234,7 @@ def test_what_fails_is_told_once() -> None:
     workers = Workers()
     workers.fail = lambda task: StagingError("gone") if task.choices[0].to_user == "a" else None
     report = run(plan([version("a", shard=1), version("b")], "/"), workers)
-    assert [(one.path, one.reason) for one in report.skipped] == [("/p/user/a", "staging")]
+    assert [(skip.path, skip.reason) for skip in report.skipped] == [("/p/user/a", "staging")]
     assert report.restored == 4
 
 
@@ -247,7 +249,7 @@ def test_what_failed_comes_before_older_mail_of_its_mailbox(number: int) -> None
 
     workers.fail = fail
     report = run(made, workers, journal)
-    assert [one.path for one in report.skipped] == ["/p/user/a"]
+    assert [skip.path for skip in report.skipped] == ["/p/user/a"]
     assert ("/p/user/a", "") not in journal.reaches()
     assert len(journal) == 1
     again = Workers()
@@ -267,6 +269,6 @@ def test_a_full_target_ends_it() -> None:
 def test_progress_is_that_of_all() -> None:
     told: list[Progress] = []
     run_newest_first(everybody("a", "b"), PASSES, Workers(), told.append, Journal(), Ahead(look=list))
-    assert {one.unit for one in told} == {NAME}
+    assert {progress.unit for progress in told} == {NAME}
     assert [one.messages for one in told] == sorted(one.messages for one in told)
     assert (told[-1].messages, told[-1].size_bytes) == (8, 80)

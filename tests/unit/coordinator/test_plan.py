@@ -261,7 +261,7 @@ class TestDepartures:
             ("one", "sales"): {0: (gone, left), 1: (moved,)},
             ("one", "early"): {0: (own, gone)},
         }
-        assert [one.carried for one in with_carried(units, carried)] == [(own, gone, moved), (), ()]
+        assert [unit.carried for unit in with_carried(units, carried)] == [(own, gone, moved), (), ()]
 
     def test_each_is_told_by_the_unit_of_its_shard(self) -> None:
         here = stock("one", "anna", "ben", "zoe")

@@ -22,8 +22,8 @@ def test_only_who_waits_for_room_has_a_sweep_started() -> None:
     def engine(
         _function: Callable[..., Any], _tasks: Sequence[Any], on_progress: ProgressSink
     ) -> Iterator[Any]:
-        for one in told:
-            on_progress(one)
+        for progress in told:
+            on_progress(progress)
             started.append(len(swept))
         return iter(())
 

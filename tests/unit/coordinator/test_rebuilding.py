@@ -57,8 +57,12 @@ def test_every_moment_is_there_again(chain: StagedChain) -> None:
     assert (report.archives, report.refused, report.damaged, report.missing) == (4, (), (), ())
     with Catalog.open(chain.staging) as catalog:
         assert [
-            (one.user, one.run, one.departed, one.archive, one.stored) for one in catalog.histories()
-        ] == [(one.user, one.run, one.departed, one.archive, one.stored) for one in before]
+            (history.user, history.run, history.departed, history.archive, history.stored)
+            for history in catalog.histories()
+        ] == [
+            (version.user, version.run, version.departed, version.archive, version.stored)
+            for version in before
+        ]
         assert catalog.references(catalog.locations()) == references
         with pytest.raises(NotFoundError):  # no archive tells of a night in which nothing had changed
             catalog.resolve_time(runs[3])
@@ -72,17 +76,19 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
 ) -> None:
     runs = list(chain.moments)
     with Catalog.open(chain.staging) as catalog:
-        ((archive, gone),) = [(one.archive, one.name) for one in catalog.archives(runs[night])]
+        ((archive, gone),) = [(record.archive, record.name) for record in catalog.archives(runs[night])]
         referring = [
-            one for one, others in catalog.references(catalog.locations()).items() if archive in others
+            archive_id
+            for archive_id, others in catalog.references(catalog.locations()).items()
+            if archive in others
         ]
     (chain.staging / gone).unlink()
     report = rebuild_catalog(chain.staging)
     assert report.archives == 3
-    assert [one.path for one in report.missing] == ([archive.hex()] if referring else [])
+    assert [skip.path for skip in report.missing] == ([archive.hex()] if referring else [])
     assert all(one.detail.startswith(f"{gone}, referred to by ") for one in report.missing)
     with Catalog.open(chain.staging) as catalog:
-        known = [one.run for one in catalog.moments("primary", "user")]
+        known = [moment.run for moment in catalog.moments("primary", "user")]
         assert known == [run for run in runs if run not in (runs[night], runs[3])]
         assert catalog.missing() == ({archive: gone} if referring else {})
         assert archive not in catalog.parents("primary", "user", ["anna"]).locations
@@ -106,9 +112,9 @@ def test_what_was_damaged_is_told(chain: StagedChain) -> None:
     report = rebuild_catalog(chain.staging)
     assert (report.archives, len(report.damaged)) == (4, 4)
     with Catalog.open(chain.staging) as catalog:
-        assert {one: set(others) for one, others in catalog.references(catalog.locations()).items()} == {
-            one: set(others) for one, others in references.items()
-        }
+        assert {
+            archive_id: set(others) for archive_id, others in catalog.references(catalog.locations()).items()
+        } == {one: set(others) for one, others in references.items()}
     newest = list(chain.moments)[-1]
     assert chain.read(newest)["anna"] == chain.moments[newest]["anna"]
 
@@ -150,12 +156,12 @@ def test_a_date_means_what_is_kept_and_a_restore_takes_the_archives_that_it_need
         (runs[1], runs[1]),
     ):
         backup = from_catalog(chain.staging, at, [everything])
-        assert {one.run for one in backup.select(everything)} == {run}, at
-        assert all(backup.archives.are_there(one) for one in backup.archives.locations)
+        assert {version.run for version in backup.select(everything)} == {run}, at
+        assert all(backup.archives.are_there(location) for location in backup.archives.locations)
     (older,) = {one.archive for one in from_catalog(chain.staging, runs[1], [everything]).versions}
     needed = from_catalog(chain.staging, runs[1], [everything]).needed([older])
     with Catalog.open(chain.staging) as catalog:
-        (first,) = [one.archive for one in catalog.archives(runs[0])]
+        (first,) = [archive.archive for archive in catalog.archives(runs[0])]
     assert set(needed.locations) == {older, first}
 
 
@@ -176,17 +182,17 @@ def test_of_two_generations_of_a_bare_archive_the_greater_one_counts(
     new.write_bytes(sink.data)
     for files in ([old, new], [new, old]):
         backup = from_files(files)
-        assert [one.user for one in backup.versions] == ["anna"]
-        assert [backup.archives.path(one) for one in backup.archives.locations] == [str(new)]
-    assert [one.user for one in from_files([old]).versions] == ["anna", "bob"]
+        assert [version.user for version in backup.versions] == ["anna"]
+        assert [backup.archives.path(location) for location in backup.archives.locations] == [str(new)]
+    assert [mailbox_version.user for mailbox_version in from_files([old]).versions] == ["anna", "bob"]
 
 
 def broken(data: bytes, kinds: set[FrameType], share: int) -> bytes:
     """Every second frame of these kinds is damaged, beginning with the first or with the second."""
     made = bytearray(data)
-    for number, one in enumerate(one for one in frames_of(data) if one.header.type in kinds):
+    for number, frame in enumerate(one for one in frames_of(data) if one.header.type in kinds):
         if number % 2 == share:
-            made[one.end - 1] ^= 1
+            made[frame.end - 1] ^= 1
     return bytes(made)
 
 
@@ -219,8 +225,8 @@ def mail_of(backup: BackupSet) -> dict[str, dict[str, tuple[bytes, ...]]]:
                 stored = StoredMailbox(archives, version.archive, version.user)
                 for folder in stored.mailbox.folders:
                     mail = found.setdefault(version.user, {}).setdefault(folder.folder.name, ())
-                    for one in stored.messages(folder):
-                        mail += (b"".join(data.message(one)),)
+                    for message in stored.messages(folder):
+                        mail += (b"".join(data.message(message)),)
                     found[version.user][folder.folder.name] = mail
     return found
 
@@ -228,7 +234,7 @@ def mail_of(backup: BackupSet) -> dict[str, dict[str, tuple[bytes, ...]]]:
 def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain: StagedChain) -> None:
     files = sorted(chain.staging.glob("primary/user/*.mha"))
     whole = from_files(files)
-    (first,) = {one.archive for one in whole.versions if one.run == next(iter(chain.moments))}
+    (first,) = {version.archive for version in whole.versions if version.run == next(iter(chain.moments))}
     assert len(whole.needed([first]).locations) == 1
     assert len(whole.archives.locations) == 4
     files[0].write_bytes(files[0].read_bytes()[:-200])
@@ -237,14 +243,14 @@ def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain
 
 def archive_of(chain: StagedChain, night: int) -> Path:
     with Catalog.open(chain.staging) as catalog:
-        (one,) = catalog.archives(list(chain.moments)[night])
-    return chain.staging / one.name
+        (record,) = catalog.archives(list(chain.moments)[night])
+    return chain.staging / record.name
 
 
 def spoiled(file: Path, kind: FrameType, which: slice) -> None:
     data = bytearray(file.read_bytes())
-    for one in frames_of(bytes(data), kind)[which]:
-        data[one.end - 1] ^= 1
+    for frame in frames_of(bytes(data), kind)[which]:
+        data[frame.end - 1] ^= 1
     file.write_bytes(data)
 
 
@@ -264,7 +270,7 @@ def test_a_mailbox_that_is_gone_stays_so_without_the_archive_that_told_it(
         assert set(catalog.known_users("primary", "user")) == {"anna", "carla"}
     bare = from_files(files)
     path = LogicalPath("primary", "user", "bob")
-    assert {one.user for one in bare.versions} == {"anna", "carla"}
+    assert {version.user for version in bare.versions} == {"anna", "carla"}
     with pytest.raises(NotFoundError, match="name no archive from then on"):
         bare.select(path)
     assert from_files(files[:2]).select(path)
@@ -293,13 +299,13 @@ def test_an_archive_that_a_purge_had_yet_to_delete_brings_nobody_back(chain: Sta
     """A mailbox in it has departed; the archive that told so is deleted."""
     first, _, third, *_ = chain.moments
     with Catalog.open(chain.staging) as catalog:
-        dead, tombstone = (one.name for run in (first, third) for one in catalog.archives(run))
+        dead, tombstone = (archive.name for run in (first, third) for archive in catalog.archives(run))
     chain.run({"anna": {"INBOX": (b"6",)}, "carla": {"INBOX": (b"5",)}})
     last = list(chain.moments)[-1]
     left = (chain.staging / dead).read_bytes()
     request = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=1))
     report = purge(chain.staging, request, local_engine(0))
-    assert {one.file for one in report.deleted} >= {dead, tombstone}
+    assert {deleted.file for deleted in report.deleted} >= {dead, tombstone}
     (chain.staging / dead).write_bytes(left)
     write_doomed(chain.staging, [Doomed(dead)])
     rebuild_catalog(chain.staging)

@@ -58,7 +58,9 @@ def plan(
     workers: int = 1,
     **targets: Partition,
 ) -> RestorePlan:
-    archives = in_files({one.archive: one.archive.decode() for one in versions})
+    archives = in_files(
+        {mailbox_version.archive: mailbox_version.archive.decode() for mailbox_version in versions}
+    )
     return plan_restore(
         BackupSet(versions=tuple(versions), archives=archives),
         [LogicalPath.parse(path) for path in paths],
@@ -69,15 +71,15 @@ def plan(
 
 
 def users(made: RestorePlan) -> list[list[str]]:
-    return [[choice.user for choice in one.task.choices] for one in made.tasks]
+    return [[choice.user for choice in task.task.choices] for task in made.tasks]
 
 
 def test_tasks_share_the_work() -> None:
     made = plan([version(f"u{i}") for i in range(8)], "/", workers=2)
     assert users(made) == [["u0", "u1"], ["u2", "u3"], ["u4", "u5"], ["u6", "u7"]]
-    assert [(one.messages, one.size_bytes) for one in made.tasks] == [(6, 20)] * 4
+    assert [(task.messages, task.size_bytes) for task in made.tasks] == [(6, 20)] * 4
     assert (made.messages, made.size_bytes) == (24, 80)
-    assert len({one.task.label for one in made.tasks}) == 4
+    assert len({planned_task.task.label for planned_task in made.tasks}) == 4
     assert [
         len(some) for some in users(plan([version("big", size=70), version("a"), version("b")], "/"))
     ] == [1, 2]
@@ -123,7 +125,7 @@ def test_who_has_no_place_may_lie_where_another_does() -> None:
     placed = replace(second, choice=replace(second.choice, place=b"bob/Maildir"))
     renamed = replace(first, choice=replace(first.choice, to_user="bob"))
     for chosen in ([placed, renamed], [renamed, placed]):
-        assert [one.user for one in restore_plan._conflicts(chosen)] == ["bob"]
+        assert [conflict.user for conflict in restore_plan._conflicts(chosen)] == ["bob"]
     assert list(restore_plan._conflicts([placed, placed])) == []
 
 
@@ -167,7 +169,7 @@ def test_what_failed_is_all_that_is_planned_again(monkeypatch: pytest.MonkeyPatc
         (["/p/user/u2/INBOX", "/p/user/u5/Sent"], ["/p/user/u2/INBOX", "/p/staff/u5/Sent"]),
     ):
         found = paths_of_failures([LogicalPath.parse(one) for one in asked], failed)
-        assert [str(one) for one in found] == paths
+        assert [str(path) for path in found] == paths
         looked_at.clear()
         made = plan(versions, *paths, p=TARGET, q=replace(TARGET, path="/q"))
         assert len(looked_at) == len(made.mailboxes) == len(set(paths))

@@ -160,7 +160,7 @@ def test_what_lasts_is_kept_until_then_and_no_longer(hours: list[int], rules: Re
     """Though there is a run each day; and also if there is none."""
     zone = ZoneInfo("Europe/Berlin")
     when = START
-    moments = [moment(when := when + timedelta(hours=one)) for one in hours]
+    moments = [moment(when := when + timedelta(hours=hour)) for hour in hours]
     now = when + timedelta(hours=1)
     until = lasting(moments, rules, now, zone)
     assert until.keys() <= keep(moments, rules, zone)

@@ -97,7 +97,10 @@ class World(RunObserver):
         """The mailboxes of the newest moment, and their messages."""
         with Catalog.open(self.staging) as catalog:
             at = catalog.resolve_time("latest")
-            return {f"{one.partition}/{one.group}/{one.user}": one.stored for one in catalog.mailboxes_at(at)}
+            return {
+                f"{mailbox.partition}/{mailbox.group}/{mailbox.user}": mailbox.stored
+                for mailbox in catalog.mailboxes_at(at)
+            }
 
     def _look(self, _function: object, tasks: Sequence[Any], _: object) -> Iterator[Outcome[Any, Any]]:
         for task in tasks:
@@ -142,7 +145,9 @@ class World(RunObserver):
                 )
             )
         places = {(unit.partition.name, unit.group, user) for user in unit.users}
-        unchanged = not (unit.departed or places - self.places or any(one.changed for one in mailboxes))
+        unchanged = not (
+            unit.departed or places - self.places or any(mailbox.changed for mailbox in mailboxes)
+        )
         self.places |= places
         name = "" if unchanged else f"{self.staging}/{task.name}"
         if name:
@@ -158,8 +163,8 @@ class World(RunObserver):
             mailboxes=tuple(mailboxes),
             skipped=(),
             departed=unit.departed,
-            messages=sum(one.stored for one in mailboxes),
-            read=sum(one.added for one in mailboxes),
+            messages=sum(summary.stored for summary in mailboxes),
+            read=sum(mailbox_summary.added for mailbox_summary in mailboxes),
             size_bytes=1,
             new_bytes=1,
             archive_bytes=1,
@@ -215,7 +220,7 @@ def test_an_archive_that_leaves_the_staging_area_while_it_is_looked_for_is_not_m
     (world.staging / world.tasks[-1].name).unlink()
     world.messages["one"]["anna"] += 1
     world.run()
-    assert [one.reason for one in world.told] == ["archive-missing"]
+    assert [alarm.reason for alarm in world.told] == ["archive-missing"]
 
 
 def test_options_reach_the_workers_and_the_record(world: World) -> None:
@@ -255,7 +260,7 @@ def test_a_mailbox_that_is_gone_departs(world: World) -> None:
     world.run()
     del world.messages["one"]["ben"]
     result = world.run()
-    assert [(report.group, one) for report, one in result.departed()] == [
+    assert [(report.group, departed) for report, departed in result.departed()] == [
         ("user", Departed("ben", "removed"))
     ]
     assert result.alarms == ()
@@ -276,7 +281,7 @@ def test_a_user_who_moved_to_another_group(world: World) -> None:
     world.run()
     world.rules = GroupRules(definitions=parse_definitions("late=.*", "groups"))
     result = world.run()
-    assert [(report.group, one) for report, one in result.departed()] == [
+    assert [(report.group, departed) for report, departed in result.departed()] == [
         ("early", Departed("anna", "left-group", "now in group late"))
     ]
     assert world.now().keys() == {"one/late/anna", "one/late/ben"}
@@ -328,7 +333,9 @@ class TestAlarms:
         world.messages["one"] = {}
         result = world.run()
         assert result.state == "partial"
-        assert [(one.what, one.error.code) for one in result.failures] == [("one", EmptyStoreError.code)]
+        assert [(failure.what, failure.error.code) for failure in result.failures] == [
+            ("one", EmptyStoreError.code)
+        ]
         assert "2 are known" in result.failures[0].error.message
         assert world.now().keys() == {"one/user/anna", "one/user/ben", "two/user/zoe"}
         world.messages["two"] = {}
@@ -340,7 +347,7 @@ class TestAlarms:
         world.messages["one"] = {}
         result = world.run(accept_empty=True)
         assert (result.state, result.alarms) == ("done", ())
-        assert [one.user for _, one in result.departed()] == ["anna", "ben"]
+        assert [departed.user for _, departed in result.departed()] == ["anna", "ben"]
         assert world.now() == {}
         with pytest.raises(NotFoundError, match="no mailbox to back up"):
             world.run()

@@ -29,7 +29,7 @@ def test_one_that_is_cut_anywhere_is_told_and_written_anew(chain: StagedChain, c
     with Catalog.open(chain.staging) as catalog:
         assert list(damaged_run_archives(chain.staging, catalog)) == []
         file.write_bytes(whole[:-cut])
-        assert [one.path for one in damaged_run_archives(chain.staging, catalog)] == [
+        assert [archive.path for archive in damaged_run_archives(chain.staging, catalog)] == [
             str(file.relative_to(chain.staging))
         ]
         renew_run_archives(chain.staging, catalog)
@@ -43,6 +43,6 @@ def test_a_rebuild_takes_what_one_without_its_end_still_tells(chain: StagedChain
     assert told.path == str(file)
     assert "it told how the run ended, but is not whole" in told.detail
     with Catalog.open(chain.staging) as catalog:
-        assert [one.state for one in catalog.runs()] == ["done"]
+        assert [run.state for run in catalog.runs()] == ["done"]
         renew_run_archives(chain.staging, catalog)
     assert rebuild_catalog(chain.staging, every_archive=True).damaged == ()

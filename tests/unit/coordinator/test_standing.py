@@ -87,7 +87,9 @@ def test_what_is_left_out_on_purpose_or_vanished_is_no_fault(catalog: Catalog) -
 def test_one_message_that_could_not_be_read_leaves_its_mailbox_behind(catalog: Catalog) -> None:
     fault = Skipped("/primary/user/anna/INBOX/7", "io-error", "EIO")
     night(catalog, 0, replace(whole(0), skipped=(fault,)))
-    assert [(one.user, one.good, one.reason) for one in catalog.behind()] == [("anna", None, "io-error")]
+    assert [(behind.user, behind.good, behind.reason) for behind in catalog.behind()] == [
+        ("anna", None, "io-error")
+    ]
     assert (only(catalog).run, only(catalog).never) == (None, 1)
 
 
@@ -126,17 +128,17 @@ def test_a_unit_that_fails_leaves_its_mailboxes_behind(catalog: Catalog) -> None
     night(catalog, 0, whole(0))
     begin(catalog, 1, unit(1, users=USERS))
     catalog.fail_unit(unit(1, users=USERS), "the worker was lost", attempts=3)
-    assert {(one.user, one.reason, one.detail) for one in catalog.behind()} == {
+    assert {(behind.user, behind.reason, behind.detail) for behind in catalog.behind()} == {
         (user, "failed", "the worker was lost") for user in USERS
     }
-    assert [one.run for one in catalog.last_good()] == [run_id(0)]
+    assert [backup.run for backup in catalog.last_good()] == [run_id(0)]
 
 
 def test_who_has_no_good_backup_since_a_time(catalog: Catalog) -> None:
     night(catalog, 0, whole(0))
     night(catalog, 1, unread(1, "bob"))
     night(catalog, 2, unread(2, "bob", "anna"), (*USERS, "new"))
-    listed = [one.user for one in catalog.behind(START + timedelta(days=1))]
+    listed = [behind.user for behind in catalog.behind(START + timedelta(days=1))]
     assert listed == ["new", "bob"]  # the worst first
     assert [one.user for one in catalog.behind(START + timedelta(days=2))] == ["new", "bob", "anna"]
     assert [one.user for one in catalog.behind(START)] == ["new"]

@@ -101,14 +101,14 @@ def test_groups_of_every_partition(tmp_path: Path) -> None:
 def test_who_is_left_out_is_told_too(tmp_path: Path) -> None:
     rules = GroupRules(definitions=parse_definitions(GROUPS, "groups"), several="error", ungrouped="report")
     survey = take_survey(config(tmp_path, "one", rules=rules), [LogicalPath()], engine=look)
-    assert [one.group for one in survey.groups] == ["early", "vowel"]
+    assert [group.group for group in survey.groups] == ["early", "vowel"]
     assert (survey.ungrouped, survey.ungrouped_left_out) == (("/one/user/zoe",), True)
     assert survey.several == {"/one/user/anna": ("early", "vowel")}
 
 
 def test_without_groups_there_is_one(tmp_path: Path) -> None:
     survey = take_survey(config(tmp_path, "one", rules=GroupRules()), [LogicalPath()], engine=look)
-    assert [(one.group, one.users) for one in survey.groups] == [("user", 3)]
+    assert [(group.group, group.users) for group in survey.groups] == [("user", 3)]
     assert (survey.ungrouped, survey.several) == ((), {})
 
 
@@ -121,7 +121,7 @@ def test_what_a_run_passes_over_is_told(tmp_path: Path) -> None:
     )
     settings = replace(settings, groups=replace(settings.groups, off=frozenset({"vowel"})))
     survey = take_survey(settings, [LogicalPath()], engine=look)
-    assert [(one.group, one.users) for one in survey.groups] == [("early", 1), ("user", 1)]
+    assert [(group.group, group.users) for group in survey.groups] == [("early", 1), ("user", 1)]
     assert survey.left_out == (
         Skipped("/one/vowel", "group-off", "1 mailbox"),
         Skipped("/one/user/ben", "excluded-user"),
@@ -131,8 +131,8 @@ def test_what_a_run_passes_over_is_told(tmp_path: Path) -> None:
 
 def test_a_partition_that_fails_is_told(tmp_path: Path) -> None:
     survey = take_survey(config(tmp_path, "bad", "two"), [LogicalPath()], engine=look)
-    assert [one.what for one in survey.failures] == ["bad"]
-    assert [one.partition for one in survey.groups] == ["two"]
+    assert [failure.what for failure in survey.failures] == ["bad"]
+    assert [group.partition for group in survey.groups] == ["two"]
     with pytest.raises(StoreError, match="not mounted"):
         take_survey(config(tmp_path, "bad"), [LogicalPath()], engine=look)
 

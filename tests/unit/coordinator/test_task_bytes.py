@@ -43,12 +43,12 @@ def keys(tmp_path: Path) -> str:
         task(AREA, Keyring(contents={b"id": b"secret"})),
     ],
 )
-def test_a_task_with_keys_is_sealed(one: RestoreTask, keys: str) -> None:
-    data = packed(one, "store01", keys, WORKER.public)
+def test_a_task_with_keys_is_sealed(restore_task: RestoreTask, keys: str) -> None:
+    data = packed(restore_task, "store01", keys, WORKER.public)
     assert is_sealed(data)
     assert b"a task" not in data
-    assert unpacked(data, "store01", keys, WORKER) == one
-    assert "secret" not in repr(one)
+    assert unpacked(data, "store01", keys, WORKER) == restore_task
+    assert "secret" not in repr(restore_task)
 
 
 def test_one_without_goes_as_it_is(keys: str) -> None:
@@ -59,13 +59,13 @@ def test_one_without_goes_as_it_is(keys: str) -> None:
 
 
 def test_without_a_key_pair_nothing_with_keys_leaves(keys: str, tmp_path: Path) -> None:
-    one = task(StagingArea(path="/staging", keys=OF_A_HOST))
+    restore_task = task(StagingArea(path="/staging", keys=OF_A_HOST))
     for directory, worker in (("", WORKER.public), (keys, "")):
         with pytest.raises(AccessError, match="host store01 has no key pair"):
-            packed(one, "store01", directory, worker)
+            packed(restore_task, "store01", directory, worker)
     with pytest.raises(AccessError, match=r"store02\.key: can't be read"):
-        packed(one, "store02", keys, WORKER.public)
-    sealed = packed(one, "store01", keys, WORKER.public)
+        packed(restore_task, "store02", keys, WORKER.public)
+    sealed = packed(restore_task, "store01", keys, WORKER.public)
     with pytest.raises(AccessError, match="has no key"):
         unpacked(sealed, "store01", keys, None)
     with pytest.raises(AccessError, match="can't be read"):

@@ -93,7 +93,7 @@ def test_what_is_no_rule_is_told_with_its_line(line: str, told: str) -> None:
 def test_who_has_several_mailboxes_is_called_as_beside_the_mail() -> None:
     mailboxes = [("p", "ann"), ("q", "ann"), ("q", "joe"), ("r", "joe"), ("q", "bob"), ("p", "zoe")]
     renames = parse_renames("p:ann = anna\nq:ann = anne\nq:joe = jo\nbob = robert", "f")
-    places = [(Whereabouts(*one), renames.place(*one)) for one in mailboxes]
+    places = [(Whereabouts(*mailbox), renames.place(*mailbox)) for mailbox in mailboxes]
     assert renamed_in("p", places) == Renamed({"ann": "anna", "bob": "robert"}, frozenset({"joe"}))
     assert renamed_in("q", places).users == {"ann": "anne", "joe": "jo", "bob": "robert"}
     assert renamed_in("r", places) == Renamed({"bob": "robert"}, frozenset({"ann"}))

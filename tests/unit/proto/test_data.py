@@ -162,4 +162,4 @@ def test_of_pieces_that_are_more_than_the_message_nothing_is_read(reader: Archiv
 def test_whoever_writes_messages_gets_bytes(reader: ArchiveReader, size: int) -> None:
     pieces = list(contents(reader).message(stored(DATA[:size], Piece(ARCHIVE, 0, size))))
     assert b"".join(pieces) == DATA[:size]
-    assert all(type(one) is bytes for one in pieces)
+    assert all(type(piece) is bytes for piece in pieces)

@@ -66,11 +66,11 @@ FRAMES = frames_of(DATA)
 
 def primaries() -> list[Frame]:
     """The first MAILBOX frame of each mailbox."""
-    found = {one.header.position: one for one in reversed(frames_of(DATA, FrameType.MAILBOX))}
+    found = {frame.header.position: frame for frame in reversed(frames_of(DATA, FrameType.MAILBOX))}
     return sorted(found.values(), key=lambda one: one.at)
 
 
-CUTS = [one.end for one in primaries()]
+CUTS = [primary.end for primary in primaries()]
 
 
 def draft_of(data: bytes) -> Unfinished | None:
@@ -87,15 +87,15 @@ def expected_cut(size: int) -> int:
     return max((cut for cut in CUTS if cut <= size), default=0)
 
 
-def replaced(one: Frame, payload: bytes | None = None, **changes: object) -> bytes:
+def replaced(frame: Frame, payload: bytes | None = None, **changes: object) -> bytes:
     """The archive with one frame changed, its checksum right."""
-    return DATA[: one.at] + encoded(one.header, payload or one.payload, **changes) + DATA[one.end :]
+    return DATA[: frame.at] + encoded(frame.header, payload or frame.payload, **changes) + DATA[frame.end :]
 
 
 class TestReading:
     def test_it_ends_with_a_mailbox(self) -> None:
-        for one in FRAMES:
-            for size in (one.at, one.at + 1, one.at + HEADER_BYTES, one.end - 1, one.end):
+        for frame in FRAMES:
+            for size in (frame.at, frame.at + 1, frame.at + HEADER_BYTES, frame.end - 1, frame.end):
                 assert cut_of(DATA[:size]) == expected_cut(size)
 
     def test_it_tells_what_comes_before(self) -> None:
@@ -103,7 +103,7 @@ class TestReading:
         for number, cut in enumerate(CUTS):
             found = draft_of(DATA[: cut + 5])
             assert found is not None
-            assert found.frames == sum(one.end <= cut for one in FRAMES)
+            assert found.frames == sum(frame.end <= cut for frame in FRAMES)
             assert found.archive.header == archive_header()
             told, all_of_it = found.archive.directory, whole.directory
             assert told.mailboxes == all_of_it.mailboxes[: number + 1]
@@ -123,31 +123,31 @@ class TestReading:
         assert draft_of(data) is None
 
     def test_nothing_behind_damage_counts(self) -> None:
-        for one in FRAMES:
-            for at in (one.at, one.at + 40, one.end - 1):
+        for frame in FRAMES:
+            for at in (frame.at, frame.at + 40, frame.end - 1):
                 broken = bytearray(DATA)
                 broken[at] ^= 1
-                assert cut_of(bytes(broken)) == expected_cut(one.at)
+                assert cut_of(bytes(broken)) == expected_cut(frame.at)
 
     def test_nothing_behind_a_bad_place_of_the_disk_counts(self) -> None:
-        for one in FRAMES[1:]:
-            found = read_draft(MemoryFile(DATA, range(one.end - 1, one.end)))
-            assert (found.size_bytes if found else 0) == expected_cut(one.at)
+        for frame in FRAMES[1:]:
+            found = read_draft(MemoryFile(DATA, range(frame.end - 1, frame.end)))
+            assert (found.size_bytes if found else 0) == expected_cut(frame.at)
 
     def test_a_missing_or_doubled_frame_is_damage(self) -> None:
-        for one in FRAMES[1:]:
-            assert cut_of(DATA[: one.at] + DATA[one.end :]) == expected_cut(one.at)
-            assert cut_of(DATA[: one.end] + DATA[one.at :]) == expected_cut(one.end)
+        for frame in FRAMES[1:]:
+            assert cut_of(DATA[: frame.at] + DATA[frame.end :]) == expected_cut(frame.at)
+            assert cut_of(DATA[: frame.end] + DATA[frame.at :]) == expected_cut(frame.end)
 
     def test_frames_of_another_archive_do_not_count(self) -> None:
         end = CUTS[1]
         assert cut_of(DATA[:end] + OTHER[end:]) == end
 
     def test_messages_without_their_terms_do_not_count(self) -> None:
-        for one in frames_of(DATA, FrameType.SEARCH):
-            sequence = one.header.sequence
+        for frame in frames_of(DATA, FrameType.SEARCH):
+            sequence = frame.header.sequence
             for kind in (FrameType.INDEX, FrameType.MESSAGES):
-                assert cut_of(replaced(one, type=kind)) == expected_cut(one.at)
+                assert cut_of(replaced(frame, type=kind)) == expected_cut(frame.at)
             following = FRAMES[sequence + 1]
             assert cut_of(replaced(following, type=FrameType.SEARCH)) == expected_cut(following.at)
 
@@ -155,32 +155,32 @@ class TestReading:
         "kind", [FrameType.BLOCK, FrameType.MESSAGES, FrameType.SEARCH, FrameType.MAILBOX]
     )
     def test_frames_at_wrong_positions_do_not_count(self, kind: FrameType) -> None:
-        one = frames_of(DATA, kind)[-1]
-        assert cut_of(replaced(one, position=one.header.position + 1)) == expected_cut(one.at)
+        frame = frames_of(DATA, kind)[-1]
+        assert cut_of(replaced(frame, position=frame.header.position + 1)) == expected_cut(frame.at)
 
     def test_a_mailbox_that_can_not_be_decoded_does_not_count(self) -> None:
-        one = primaries()[2]
-        assert cut_of(replaced(one, b"\x80")) == CUTS[1]
+        frame = primaries()[2]
+        assert cut_of(replaced(frame, b"\x80")) == CUTS[1]
 
     @pytest.mark.parametrize("key", ["read_version", "write_version"])
     def test_what_a_later_version_began_is_left_to_it(self, key: str) -> None:
         assert draft_of(replaced(FRAMES[0], remapped(FRAMES[0].payload, **{key: READ_VERSION + 1}))) is None
 
     def test_a_later_feature_ends_it(self) -> None:
-        one = primaries()[1]
-        header = bytearray(DATA[one.at : one.at + HEADER_BYTES])
+        frame = primaries()[1]
+        header = bytearray(DATA[frame.at : frame.at + HEADER_BYTES])
         header[6] = 1
         header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
-        assert cut_of(DATA[: one.at] + bytes(header) + DATA[one.at + HEADER_BYTES :]) == CUTS[0]
+        assert cut_of(DATA[: frame.at] + bytes(header) + DATA[frame.at + HEADER_BYTES :]) == CUTS[0]
 
 
 class TestWholeFrames:
     def test_it_ends_with_a_frame(self) -> None:
-        for number, one in enumerate(FRAMES, 1):
-            end = WholeFrames(archive=ARCHIVE, size_bytes=one.end, frames=number)
-            assert whole_frames(MemoryFile(DATA[: one.end])) == end
-            if one is not FRAMES[-1]:
-                assert whole_frames(MemoryFile(DATA[: one.end + HEADER_BYTES])) == end
+        for number, frame in enumerate(FRAMES, 1):
+            end = WholeFrames(archive=ARCHIVE, size_bytes=frame.end, frames=number)
+            assert whole_frames(MemoryFile(DATA[: frame.end])) == end
+            if frame is not FRAMES[-1]:
+                assert whole_frames(MemoryFile(DATA[: frame.end + HEADER_BYTES])) == end
 
     def test_there_may_be_none(self) -> None:
         nothing = WholeFrames(archive=None, size_bytes=0, frames=0)
@@ -222,7 +222,7 @@ def gone_on(left: bytes, mailboxes: int = len(MAILBOXES)) -> bytes:
         packer = Packer(archive)
         if found is not None:
             packer.recall(found.archive)
-        done = {one.user for one in found.archive.directory.mailboxes} if found else set()
+        done = {mailbox.user for mailbox in found.archive.directory.mailboxes} if found else set()
         for user in list(MAILBOXES)[:mailboxes]:
             if user not in done:
                 write_mailbox(archive, packer, user, MAILBOXES[user])

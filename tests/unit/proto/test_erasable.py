@@ -105,7 +105,7 @@ def whole(data: bytes, keys: Keyring = EVERYBODY) -> ArchiveReader:
 
 def read_others(reader: ArchiveReader) -> tuple[object, object]:
     """What is in the mailboxes of all but alice."""
-    kept = tuple(one for one in reader.directory.mailboxes if one.user != "alice")
+    kept = tuple(mailbox for mailbox in reader.directory.mailboxes if mailbox.user != "alice")
     reader.directory = replace(reader.directory, mailboxes=kept)
     return read_archive(reader)
 
@@ -124,30 +124,30 @@ class TestWhatLiesUnderWhoseKeys:
     @pytest.mark.parametrize("kind", sorted(ANY))
     def test_frames_of_a_mailbox_are_its_own(self, kind: FrameType) -> None:
         codec = whole(DATA).codec
-        owners = {codec.owner_of(one.header.slot) for one in frames_of(DATA) if one.header.type is kind}
-        assert {one.id for one in SECRETS.values()} <= owners
+        owners = {codec.owner_of(frame.header.slot) for frame in frames_of(DATA) if frame.header.type is kind}
+        assert {secret.id for secret in SECRETS.values()} <= owners
         assert (b"" in owners) == (kind in (FrameType.BLOCK, FrameType.INDEX)), "what several have"
 
     def test_frames_of_no_mailbox_are_nobodys(self) -> None:
         codec = whole(DATA).codec
-        for one in frames_of(DATA):
-            if one.header.type not in ANY:
-                assert not codec.owner_of(one.header.slot)
+        for frame in frames_of(DATA):
+            if frame.header.type not in ANY:
+                assert not codec.owner_of(frame.header.slot)
 
     def test_blocks_are_not_mixed(self) -> None:
-        for one in opened(DATA, EVERYBODY):
-            if one.header.type is FrameType.BLOCK:
-                owner = whole(DATA).codec.owner_of(one.header.slot)
+        for frame in opened(DATA, EVERYBODY):
+            if frame.header.type is FrameType.BLOCK:
+                owner = whole(DATA).codec.owner_of(frame.header.slot)
                 for user, own in OWN.items():
-                    assert (own[:300] in one.payload) <= (owner == SECRETS[user].id)
+                    assert (own[:300] in frame.payload) <= (owner == SECRETS[user].id)
 
     def test_a_mailbox_refers_to_its_own_data_and_what_is_shared(self) -> None:
         reader = whole(DATA)
         table = reader.directory.blocks
         of_block = {
-            one.header.position: reader.codec.owner_of(one.header.slot)
-            for one in frames_of(DATA)
-            if one.header.type is FrameType.BLOCK
+            frame.header.position: reader.codec.owner_of(frame.header.slot)
+            for frame in frames_of(DATA)
+            if frame.header.type is FrameType.BLOCK
         }
         shared = 0
         for user in MAILBOXES:
@@ -163,7 +163,11 @@ class TestWhatLiesUnderWhoseKeys:
                             shared += owner == b""
                             begin = reader.directory.block_end(number)
         assert shared
-        found = [one.payload for one in opened(DATA, EVERYBODY) if one.header.type is FrameType.BLOCK]
+        found = [
+            found_frame.payload
+            for found_frame in opened(DATA, EVERYBODY)
+            if found_frame.header.type is FrameType.BLOCK
+        ]
         assert sum(one.count(SHARED) for one in found) == 2, "for the first, and for all others"
 
     def test_another_secret_opens_nothing(self) -> None:
@@ -185,10 +189,10 @@ class TestWhatLiesUnderWhoseKeys:
 
     def test_no_nonce_comes_twice(self) -> None:
         used: dict[tuple[int, bytes], set[bytes]] = defaultdict(set)
-        for one in frames_of(DATA):
-            stored = DATA[one.at + 72 : one.at + 72 + one.header.stored_bytes]
-            if one.header.flags == SEALED:
-                used[one.header.slot, stored[:8]].add(stored)
+        for frame in frames_of(DATA):
+            stored = DATA[frame.at + 72 : frame.at + 72 + frame.header.stored_bytes]
+            if frame.header.flags == SEALED:
+                used[frame.header.slot, stored[:8]].add(stored)
         assert len(used) > 20
         assert all(len(one) == 1 for one in used.values())
 
@@ -223,7 +227,7 @@ class TestWhatIsLeft:
         assert read_others(reader) == (expected(OTHERS), [])
 
     def test_nothing_that_was_hers_alone_is_left(self) -> None:
-        left = b"".join(one.payload for one in opened(DATA, WITHOUT_ALICE))
+        left = b"".join(frame.payload for frame in opened(DATA, WITHOUT_ALICE))
         assert OWN["alice"][:32] not in left
         assert b"merger of alice" not in left
         assert OWN["bob"][:32] in left
@@ -244,9 +248,9 @@ class TestWhatIsLeft:
 
     def test_with_any_frame_of_hers_damaged_the_others_are_read(self) -> None:
         codec = whole(DATA).codec
-        for one in frames_of(DATA):
-            if codec.owner_of(one.header.slot) == SECRETS["alice"].id:
-                at = one.at + 80
+        for frame in frames_of(DATA):
+            if codec.owner_of(frame.header.slot) == SECRETS["alice"].id:
+                at = frame.at + 80
                 bad = DATA[:at] + bytes([DATA[at] ^ 1]) + DATA[at + 1 :]
                 found = read_others(salvage(MemoryFile(bad), WITHOUT_ALICE))
                 assert found[0] == expected(OTHERS)
@@ -289,9 +293,9 @@ class TestWrittenAnew:
     ) -> ArchiveReader:
         source = whole(DATA, keys)
         stretches = [
-            one
+            stretch
             for number, begin in enumerate(source.directory.blocks.data)
-            if keep(one := Stretch(begin, source.directory.block_end(number) - begin))
+            if keep(stretch := Stretch(begin, source.directory.block_end(number) - begin))
         ]
         sink = MemorySink()
         with patch("mailhaul.proto.archive.rewriting._SMALLEST_HOLE", 1):
@@ -310,7 +314,7 @@ class TestWrittenAnew:
             StoredMailbox(lambda _: anew, ARCHIVE, "alice")
         assert read_others(anew) == (expected(OTHERS), [])
         gone = self.rewritten(WITHOUT_ALICE, Metadata(users=OTHERS, mailboxes=(), frames=ALL.frames))
-        assert "alice" not in [one.user for one in gone.directory.mailboxes]
+        assert "alice" not in [mailbox.user for mailbox in gone.directory.mailboxes]
         assert read_archive(gone) == (expected(OTHERS), [])
 
     def test_blocks_that_are_cut_stay_whose_they_are(self) -> None:
@@ -340,9 +344,11 @@ class TestWrittenAnew:
             bad[flipped] ^= 1
             broken = open_sealed(MemoryFile(bytes(bad)), keys=EVERYBODY)
             sink = MemorySink()
-            one = Stretch(0, len(data))
-            done = rewrite(broken, sink, stretches=[one], metadata=ALL, sealing=ERASABLE, fill=lambda _: data)
-            assert (one in done.holes or done.holes[0].offset == 0) != owner
+            stretch = Stretch(0, len(data))
+            done = rewrite(
+                broken, sink, stretches=[stretch], metadata=ALL, sealing=ERASABLE, fill=lambda _: data
+            )
+            assert (stretch in done.holes or done.holes[0].offset == 0) != owner
 
     def test_metadata_gathered_by_who_can_not_read_its_terms(self) -> None:
         """Their SEARCH frames lie under the keys of the mailbox in the archive that they come from."""
@@ -361,15 +367,17 @@ class TestWrittenAnew:
         writer.finish()
         data = bytes(sink.data)
         found = slots.read_keys(MemoryFile(data))
-        assert {one.archive for one in found.wrapped} == {ARCHIVE, OTHER_ARCHIVE}
+        assert {slot.archive for slot in found.wrapped} == {ARCHIVE, OTHER_ARCHIVE}
         assert len(found.mailboxes) == 2 * len(MAILBOXES)
         keys_of_both = replace(EVERYBODY, contents=opened_keys(found.wrapped).contents)
         both = {ARCHIVE: whole(DATA), OTHER_ARCHIVE: whole(data, keys_of_both)}
-        for one in opened(data, keys_of_both):
-            assert not one.damage
-            assert not one.locked
+        for frame in opened(data, keys_of_both):
+            assert not frame.damage
+            assert not frame.locked
         stored = StoredMailbox(both.__getitem__, OTHER_ARCHIVE, "alice")
         terms = [one.terms() for folder in stored.mailbox.folders for one in stored.frames(folder)]
         assert terms[0][0].subject == b"Subject: the merger of alice 0"
         without = replace(keys_of_both, secrets=WITHOUT_ALICE.secrets, erased=WITHOUT_ALICE.erased)
-        assert b"merger of alice" not in b"".join(one.payload for one in opened(data, without))
+        assert b"merger of alice" not in b"".join(
+            found_frame.payload for found_frame in opened(data, without)
+        )

@@ -107,7 +107,9 @@ class TestWorkedExample:
     def test_the_frames_are_where_their_headings_say(self, document: str) -> None:
         told = re.findall(r"^### Frame (\d+) at (\d+): ([A-Z]+)$", document, re.MULTILINE)
         found = frames_of(example_archive())
-        assert told == [(str(one.header.sequence), str(one.at), one.header.type.name) for one in found]
+        assert told == [
+            (str(frame.header.sequence), str(frame.at), frame.header.type.name) for frame in found
+        ]
 
     @pytest.mark.parametrize("codec", [Codec.LZ4, Codec.ZSTD])
     def test_compressed_payloads(self, document: str, codec: Codec) -> None:
@@ -326,7 +328,7 @@ class TestTables:
         ]
         codecs = table(section(document, "Codecs"))
         assert [(int(row[0]), row[1].strip("`")) for row in codecs] == [
-            (one.value, one.name) for one in Codec
+            (codec.value, codec.name) for codec in Codec
         ]
 
     def test_limits(self, document: str) -> None:
@@ -376,7 +378,7 @@ class TestKeys:
     """Every key of every map is in its table, in the order in which it is written."""
 
     def test_of_each_frame(self, document: str) -> None:
-        payloads = {one.header.type: one.payload for one in frames_of(example_archive())}
+        payloads = {frame.header.type: frame.payload for frame in frames_of(example_archive())}
         mailbox = mailboxes.decode([payloads[FrameType.MAILBOX]])
         (payloads[FrameType.MAILBOX],) = mailboxes.encode(replace(mailbox, mark=b"m"))  # it need not have one
         whole = directory.decode(payloads[FrameType.DIRECTORY]).part
@@ -392,7 +394,7 @@ class TestKeys:
             assert keys_told(document, kind.name) == list(unpacked(payloads[kind])), kind
 
     def test_of_a_folder(self, document: str) -> None:
-        (payload,) = {one.payload for one in frames_of(example_archive(), FrameType.MAILBOX)}
+        (payload,) = {frame.payload for frame in frames_of(example_archive(), FrameType.MAILBOX)}
         assert keys_told(document, "Folders") == list(unpacked(payload)["folders"][0])
 
     def test_of_an_index(self, document: str) -> None:
@@ -403,7 +405,7 @@ class TestKeys:
         assert told == search.MOST_BYTES
 
     def test_rows_have_as_many_values_as_are_told(self, document: str) -> None:
-        (payload,) = {one.payload for one in frames_of(example_archive(), FrameType.MAILBOX)}
+        (payload,) = {frame.payload for frame in frames_of(example_archive(), FrameType.MAILBOX)}
         (file,) = unpacked(payload)["files"]
         assert len(table(section(document, "Files"))) == len(file)
         (entry,) = unpacked(frames_of(example_archive(), FrameType.DIRECTORY)[0].payload)["mailboxes"]

@@ -129,9 +129,9 @@ def test_a_frame_is_full_by_names() -> None:
 def test_a_frame_is_full_by_archives() -> None:
     gathered = MessageColumns()
     ids = [ArchiveId(number.to_bytes(16, "big")) for number in range(1 << 15)]
-    gathered.add(replace(PLAIN, pieces=tuple(Piece(one, 0, 1) for one in ids)))
+    gathered.add(replace(PLAIN, pieces=tuple(Piece(archive_id, 0, 1) for archive_id in ids)))
     assert gathered.full
-    assert [one.archive for one in messages.decode(gathered.take())[0].pieces] == ids
+    assert [piece.archive for piece in messages.decode(gathered.take())[0].pieces] == ids
 
 
 def test_a_message_with_endless_notes_is_refused_and_leaves_nothing() -> None:
@@ -151,8 +151,8 @@ def test_metadata_of_many_messages_is_small() -> None:
 class TestJoiningPieces:
     def joined(self, *pieces: Piece) -> list[Piece]:
         found: list[Piece] = []
-        for one in pieces:
-            messages.join_pieces(found, one)
+        for piece in pieces:
+            messages.join_pieces(found, piece)
         return found
 
     def test_raw_pieces_in_a_row_become_one(self) -> None:
@@ -320,7 +320,7 @@ class TestAddingRows:
         for full in (
             replace(PLAIN, pieces=(Piece(ARCHIVE, 0, 1),) * MOST_PIECES),
             replace(PLAIN, fields=bytes(MOST_TEXT_BYTES - 100)),
-            replace(PLAIN, pieces=tuple(Piece(one, 0, 1) for one in ids)),
+            replace(PLAIN, pieces=tuple(Piece(archive_id, 0, 1) for archive_id in ids)),
         ):
             rows, gathered = MessageRows(encode(full)), MessageColumns()
             assert gathered.has_room_for(rows, 0, [called(full)]), "a message alone always fits"

@@ -114,8 +114,8 @@ class TestOpening:
         header = remapped(FRAMES[0].payload, archive=bytes(16))
         crafted = recrafted(
             DATA,
-            lambda one: (
-                remapped(one.payload, header=header) if one.header.type is FrameType.DIRECTORY else None
+            lambda frame: (
+                remapped(frame.payload, header=header) if frame.header.type is FrameType.DIRECTORY else None
             ),
         )
         assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "footer"
@@ -141,8 +141,8 @@ class TestOpening:
         many = [[n, [n + 1, 72], [], []] for n in range(500)]
         crafted = recrafted(
             DATA,
-            lambda one: (
-                remapped(one.payload, places=many) if one.header.type is FrameType.DIRECTORY else None
+            lambda frame: (
+                remapped(frame.payload, places=many) if frame.header.type is FrameType.DIRECTORY else None
             ),
         )
         assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "metadata"
@@ -181,8 +181,8 @@ class TestOpening:
     def test_parts_of_a_directory_that_are_not_there_are_damage(self, parts: list[int]) -> None:
         crafted = recrafted(
             DATA,
-            lambda one: (
-                remapped(one.payload, parts=parts) if one.header.type is FrameType.DIRECTORY else None
+            lambda frame: (
+                remapped(frame.payload, parts=parts) if frame.header.type is FrameType.DIRECTORY else None
             ),
         )
         with pytest.raises(DamagedError):
@@ -204,9 +204,9 @@ class TestFrames:
 
     @pytest.mark.parametrize("more", [-72, -1, 1, 1 << 40])
     def test_a_frame_of_another_size_than_the_directory_tells_is_damage(self, more: int) -> None:
-        one = frames_of(DATA, FrameType.BLOCK)[0]
-        place = FramePlace(one.at, one.end - one.at)
-        assert read_frame(MemoryFile(DATA), place, FrameType.BLOCK)[1] == one.payload
+        frame = frames_of(DATA, FrameType.BLOCK)[0]
+        place = FramePlace(frame.at, frame.end - frame.at)
+        assert read_frame(MemoryFile(DATA), place, FrameType.BLOCK)[1] == frame.payload
         with pytest.raises(DamagedError):
             read_frame(MemoryFile(DATA), place._replace(size_bytes=place.size_bytes + more), FrameType.BLOCK)
 
@@ -216,11 +216,11 @@ class TestFrames:
         assert reason_of(lambda: other.frame(FramePlace(0, 0), FrameType.HEADER)) == "foreign"
 
     def test_a_block_that_is_not_where_the_directory_says_is_refused(self) -> None:
-        def change(one: Frame) -> bytes | None:
-            if one.header.type is not FrameType.DIRECTORY:
+        def change(frame: Frame) -> bytes | None:
+            if frame.header.type is not FrameType.DIRECTORY:
                 return None
-            row = unpacked(one.payload)
-            return remapped(one.payload, data_bytes=row["data_bytes"] + 1)
+            row = unpacked(frame.payload)
+            return remapped(frame.payload, data_bytes=row["data_bytes"] + 1)
 
         assert reason_of(lambda: open_sealed(MemoryFile(recrafted(DATA, change))).block(1)) == "block"
 
@@ -233,14 +233,14 @@ class TestMailboxes:
     def test_the_copy_stands_in_for_the_first(self) -> None:
         first, copy = [one for one in frames_of(DATA, FrameType.MAILBOX) if one.header.position >> 32 == 0]
         assert first.payload == copy.payload
-        for one in (first, copy):
-            assert read_archive(open_sealed(MemoryFile(flipped(one.at + 90)))) == (expected(MAILBOXES), [])
+        for frame in (first, copy):
+            assert read_archive(open_sealed(MemoryFile(flipped(frame.at + 90)))) == (expected(MAILBOXES), [])
 
     def test_without_both_only_its_own_mail_is_lost(self) -> None:
         data = bytearray(DATA)
-        for one in frames_of(DATA, FrameType.MAILBOX):
-            if one.header.position >> 32 == 0:
-                data[one.at + 90] ^= 1
+        for frame in frames_of(DATA, FrameType.MAILBOX):
+            if frame.header.position >> 32 == 0:
+                data[frame.at + 90] ^= 1
         found, damage = read_archive(open_sealed(MemoryFile(bytes(data))))
         assert found == {("bob", "INBOX"): MAILBOXES["bob"]["INBOX"]}
         assert len(damage) == 1
@@ -249,18 +249,20 @@ class TestMailboxes:
     def test_one_that_disagrees_with_the_directory_is_refused(self, changes: dict[str, Any]) -> None:
         crafted = recrafted(
             DATA,
-            lambda one: remapped(one.payload, **changes) if one.header.type is FrameType.MAILBOX else None,
+            lambda frame: (
+                remapped(frame.payload, **changes) if frame.header.type is FrameType.MAILBOX else None
+            ),
         )
         found, damage = read_archive(open_sealed(MemoryFile(crafted)))
         assert found == {}
         assert len(damage) == 2
 
     def test_one_of_another_number_is_refused(self) -> None:
-        def change(one: Frame) -> bytes | None:
-            if one.header.type is not FrameType.DIRECTORY:
+        def change(frame: Frame) -> bytes | None:
+            if frame.header.type is not FrameType.DIRECTORY:
                 return None
-            (alice, bob) = unpacked(one.payload)["places"]
-            return remapped(one.payload, places=[[0, *bob[1:]], [1, *alice[1:]]])
+            (alice, bob) = unpacked(frame.payload)["places"]
+            return remapped(frame.payload, places=[[0, *bob[1:]], [1, *alice[1:]]])
 
         reader = open_sealed(MemoryFile(recrafted(DATA, change)))
         for entry in reader.directory.mailboxes:
@@ -317,8 +319,8 @@ class TestTerms:
     def test_they_stand_beside_their_messages(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
         alice, bob = reader.directory.mailboxes
-        assert [one.subject for one in terms_in(reader, alice, 0)] == [b"h: 0", b"h: 1", b"h: 2", b"h: 3"]
-        assert [one.subject for one in terms_in(reader, alice, 1)] == [b"a"]
+        assert [term.subject for term in terms_in(reader, alice, 0)] == [b"h: 0", b"h: 1", b"h: 2", b"h: 3"]
+        assert [terms.subject for terms in terms_in(reader, alice, 1)] == [b"a"]
         assert (
             search.decode(reader.search_frame(position_of(bob, 0)))
             == terms_in(reader, bob, 0)
@@ -412,9 +414,9 @@ class TestIndex:
     def test_one_of_other_data_is_damage(self) -> None:
         crafted = recrafted(
             DATA,
-            lambda one: (
+            lambda frame: (
                 contents.encode_index(contents.IndexRow(bytes(16), [10**6], [1]))
-                if one.header.type is FrameType.INDEX
+                if frame.header.type is FrameType.INDEX
                 else None
             ),
         )

@@ -70,7 +70,7 @@ def entry_of(reader: ArchiveReader, user: str) -> MailboxEntry:
 
 def content(reader: ArchiveReader, *others: ArchiveReader) -> dict[tuple[str, str], list[bytes]]:
     """All messages, wherever they and their metadata lie."""
-    archives = {one.header.archive: one for one in (*others, reader)}
+    archives = {archive_reader.header.archive: archive_reader for archive_reader in (*others, reader)}
     data = Contents(archives.__getitem__)
     found = {}
     for entry in reader.directory.mailboxes:
@@ -104,7 +104,7 @@ class TestAWholeMailbox:
         assert (reader.directory.data_bytes, reader.directory.places) == (0, ())
 
     def test_nothing_of_it_is_written_but_a_row(self) -> None:
-        kinds = {one.header.type for one in frames_of(unchanged(SOURCE, SECOND))}
+        kinds = {frame.header.type for frame in frames_of(unchanged(SOURCE, SECOND))}
         assert kinds == {FrameType.HEADER, FrameType.UNCHANGED, FrameType.DIRECTORY, FrameType.FOOTER}
 
     def test_it_never_refers_to_what_refers(self) -> None:
@@ -112,13 +112,13 @@ class TestAWholeMailbox:
         reader = SOURCE
         for number in range(2, 12):
             reader = open_sealed(MemoryFile(unchanged(reader, ArchiveId(bytes([number]) * 16))))
-            assert {one.home.archive for one in reader.directory.mailboxes} == {FIRST}
+            assert {mailbox.home.archive for mailbox in reader.directory.mailboxes} == {FIRST}
             assert reader.directory.references == (FIRST,)
         assert content(reader, SOURCE) == content(SOURCE)
 
     def test_without_the_directory_it_is_known_still(self) -> None:
         data = unchanged(SOURCE, SECOND)
-        (place,) = [one for one in frames_of(data) if one.header.type is FrameType.DIRECTORY]
+        (place,) = [frame for frame in frames_of(data) if frame.header.type is FrameType.DIRECTORY]
         found = salvage(MemoryFile(data[: place.at]))
         assert found.directory.mailboxes == open_sealed(MemoryFile(data)).directory.mailboxes
         assert content(found, SOURCE) == content(SOURCE)
@@ -172,7 +172,7 @@ class TestAWholeMailbox:
 
 def pointers_of(reader: ArchiveReader, user: str) -> list[FramePointer]:
     folders = reader.mailbox(entry_of(reader, user).home.number).folders
-    return [one for folder in folders for one in folder.frames]
+    return [frame for folder in folders for frame in folder.frames]
 
 
 class TestMessages:
@@ -208,12 +208,12 @@ class TestMessages:
         here = stored.mailbox.folders
         assert list(stored.messages(here[0])) == [old[7], *old[:5], *old[10:], old[8]]
         assert list(stored.messages(here[1])) == list(messages_of(SOURCE, alice, sent))
-        terms = [one for rows in stored.frames(here[0]) for one in rows.terms()]
+        terms = [term for rows in stored.frames(here[0]) for term in rows.terms()]
         first = terms_in(SOURCE, alice, 0)
         assert (terms[0].subject, terms[1:6], terms[-1].subject) == (b"decoded", first, b"behind")
         assert (entry_of(reader, "alice").archives, entry_of(reader, "dora").archives) == ((FIRST,), ())
         assert reader.directory.references == writer.references == (FIRST,)
-        lies_in = {one.archive for folder in here for one in folder.frames}
+        lies_in = {frame.archive for folder in here for frame in folder.frames}
         assert lies_in == ({SECOND} if copied else {FIRST, SECOND})
 
     @pytest.mark.parametrize("kind", ["damaged", "gone", "beyond", "another", "too many"])
@@ -284,7 +284,7 @@ class TestSharedFrames:
                 assert (pointer.low_uid, pointer.high_uid) == (found[0].uid, found[-1].uid)
                 assert pointer.size_bytes == sum(one.size for one in found)
             (*rows,) = stored.frames(folder)
-            terms = [one.subject for each in rows for one in each.terms()]
+            terms = [term.subject for each in rows for term in each.terms()]
             assert terms == [b"%d: %d" % (number, one) for one in range(number)]
             uid += number
         assert content(reader) == {
@@ -313,7 +313,7 @@ class TestSharedFrames:
         writer.end_mailbox("alice", b"", 602, 0, ())
         writer.finish()
         folders = open_sealed(MemoryFile(bytes(sink.data))).mailbox(0).folders
-        assert [[one.position for one in folder.frames] for folder in folders] == [[0], [1], [1]]
+        assert [[frame.position for frame in folder.frames] for folder in folders] == [[0], [1], [1]]
 
     def test_the_archives_are_those_of_its_own_messages(self) -> None:
         sink = MemorySink()
@@ -356,7 +356,9 @@ class TestReferences:
         sink = MemorySink()
         writer = ArchiveWriter(sink, header(FIRST))
         archives = [ArchiveId(number.to_bytes(16, "big")) for number in range(40_000)]
-        pieces = [tuple(Piece(one, 1, 1) for one in archives[n : n + 1000]) for n in range(0, 40_000, 1000)]
+        pieces = [
+            tuple(Piece(archive, 1, 1) for archive in archives[n : n + 1000]) for n in range(0, 40_000, 1000)
+        ]
         for uid, one in enumerate(pieces, 1):
             writer.add_message(message(uid, b"x" * 1000, one, bytes(16)))
         writer.end_folder(Folder(name="INBOX", path=b""))
@@ -384,7 +386,7 @@ class TestGoingOn:
     def test_behind_what_was_referred_to(self) -> None:
         """A crash after any frame of an incremental archive: what comes of it is the same."""
         whole = incremental(b"")
-        cuts = [one.end for one in frames_of(whole)]
+        cuts = [frame.end for frame in frames_of(whole)]
         for cut in cuts[:-1]:
             assert incremental(whole[:cut]) == whole
 
@@ -411,7 +413,7 @@ def incremental(left: bytes) -> bytes:
     sink = MemorySink(left)
     draft = taken_up(sink)
     writer = ArchiveWriter(sink, header(SECOND), draft=draft)
-    done = {one.user for one in draft.archive.directory.mailboxes} if draft else set()
+    done = {mailbox.user for mailbox in draft.archive.directory.mailboxes} if draft else set()
     for user in ("alice", "bob"):
         if user not in done:
             for pointer in pointers_of(SOURCE, user):
@@ -455,8 +457,8 @@ class TestRowsOfAFrame:
         (folder,) = reader.mailbox(entry.home.number).folders
         kept = [*range(1, 5), *range(6, 10), 11]
         assert list(messages_of(reader, entry, folder)) == [now[number] for number in kept]
-        assert [len(terms_in(reader, entry, one.position)) for one in folder.frames] == [5, 4]
-        every = [one for _, terms in frames for one in terms]
+        assert [len(terms_in(reader, entry, frame.position)) for frame in folder.frames] == [5, 4]
+        every = [term for _, terms in frames for term in terms]
         found = [one for each in folder.frames for one in terms_in(reader, entry, each.position)]
         assert found == [every[number] for number in kept]
         assert entry.archives == (FIRST,)

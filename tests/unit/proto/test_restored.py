@@ -31,11 +31,11 @@ MAILBOX = RestoredMailbox(
 
 
 def test_there_and_back() -> None:
-    for one in (MAILBOX, RestoredMailbox(archive=MAILBOX.archive, path="/p/g/u", report=RestoreReport())):
-        line = encode(one)
+    for mailbox in (MAILBOX, RestoredMailbox(archive=MAILBOX.archive, path="/p/g/u", report=RestoreReport())):
+        line = encode(mailbox)
         assert line.isascii()
         assert "\n" not in line
-        assert decode(line) == one
+        assert decode(line) == mailbox
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def held(reader: ArchiveReader) -> dict[int, int]:
 
 
 def offsets(stretches: list[Stretch]) -> set[int]:
-    return {at for one in stretches for at in range(one.offset, one.offset + one.length)}
+    return {at for stretch in stretches for at in range(stretch.offset, stretch.offset + stretch.length)}
 
 
 def segments(reader: ArchiveReader, *, lost: bool = False) -> set[tuple[int, int, bytes]]:
@@ -152,7 +152,7 @@ def test_what_stays_keeps_its_place_and_what_goes_is_a_hole(smallest: int, stret
                 reader.block_at(at)
             assert caught.value.facts["reason"] == "hole"
     assert segments(reader) == {
-        one for one in segments(SOURCE) if {*range(one[0], one[0] + one[1])} <= wanted
+        segment for segment in segments(SOURCE) if {*range(segment[0], segment[0] + segment[1])} <= wanted
     }
 
 
@@ -184,8 +184,8 @@ def test_with_everything_in_it_nothing_but_the_generation_is_new() -> None:
 def test_what_somebody_else_knows_to_have_departed_is_told_too() -> None:
     """Both frames that tell it are damaged; also when they are whole, and the other knows more."""
     broken = bytearray(DATA)
-    for one in frames_of(DATA, FrameType.DEPARTED):
-        broken[one.end - 1] ^= 1
+    for frame in frames_of(DATA, FrameType.DEPARTED):
+        broken[frame.end - 1] ^= 1
     known = (DEPARTED[1], Departed("zoe", "removed", "", RunId("20260701T000000Z-0001")))
     for data, told in ((DATA, {*DEPARTED, *known}), (bytes(broken), set(known))):
         sink = MemorySink()
@@ -196,10 +196,10 @@ def test_what_somebody_else_knows_to_have_departed_is_told_too() -> None:
 def test_what_only_a_later_version_may_write_is_left_alone() -> None:
     later = remapped(frames_of(DATA)[0].payload, write_version=WRITE_VERSION + 1)
 
-    def change(one: Frame) -> bytes | None:
-        if one.header.type is FrameType.HEADER:
+    def change(frame: Frame) -> bytes | None:
+        if frame.header.type is FrameType.HEADER:
             return later
-        return remapped(one.payload, header=later) if one.header.type is FrameType.DIRECTORY else None
+        return remapped(frame.payload, header=later) if frame.header.type is FrameType.DIRECTORY else None
 
     newer = recrafted(DATA, change)
     sink = MemorySink()
@@ -210,7 +210,7 @@ def test_what_only_a_later_version_may_write_is_left_alone() -> None:
 
 
 def checksums(data: bytes, kind: FrameType) -> list[bytes]:
-    return [one.header.checksum for one in frames_of(data, kind)]
+    return [frame.header.checksum for frame in frames_of(data, kind)]
 
 
 def test_blocks_that_stay_are_not_decompressed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,8 +250,8 @@ def test_what_other_archives_refer_to_is_known_again() -> None:
         {
             Stretch(piece.offset, piece.length)
             for folder in SOURCE.mailbox(entry.home.number).folders
-            for one in messages_of(SOURCE, entry, folder)
-            for piece in one.pieces
+            for message in messages_of(SOURCE, entry, folder)
+            for piece in message.pieces
         }
     )
     data, _ = rewritten(SOURCE, wanted, frozenset({"carol"}))
@@ -344,7 +344,7 @@ class TestDamage:
             copied = MemorySink()
             onward = ArchiveWriter(copied, archive_header(ArchiveId(b"one that copies ")))
             mailbox = opened(data).mailbox(frame.header.position >> 32)
-            pointers = [one for folder in mailbox.folders for one in folder.frames]
+            pointers = [frame_pointer for folder in mailbox.folders for frame_pointer in folder.frames]
             lost = [one for one in pointers if one.position == frame.header.position]
             assert lost
             for pointer in lost:
@@ -393,18 +393,18 @@ class TestDamage:
 
     def test_a_mailbox_of_which_both_frames_are_damaged_is_left_out(self) -> None:
         broken = bytearray(DATA)
-        for one in frames_of(DATA, FrameType.MAILBOX):
-            if one.header.position >> 32 == 1:
-                broken[one.end - 1] ^= 1
+        for frame in frames_of(DATA, FrameType.MAILBOX):
+            if frame.header.position >> 32 == 1:
+                broken[frame.end - 1] ^= 1
         data, totals = rewritten(open_sealed(MemoryFile(bytes(broken))), [WHOLE])
         assert totals.unreadable == ("bob",)
         assert read_archive(opened(data)) == ({key: mail for key, mail in ALL.items() if key[0] != "bob"}, [])
 
     def test_a_salvaged_archive_becomes_whole_again(self) -> None:
-        for one in frames_of(DATA):
-            if one.header.type is FrameType.HEADER:
+        for frame in frames_of(DATA):
+            if frame.header.type is FrameType.HEADER:
                 continue
-            source = salvage(MemoryFile(DATA[: one.at] + DATA[one.end :]))
+            source = salvage(MemoryFile(DATA[: frame.at] + DATA[frame.end :]))
             data, _ = rewritten(source, [WHOLE])
             reader = opened(data)
             assert reader.directory.data_bytes == len(PLAIN)

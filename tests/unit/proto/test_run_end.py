@@ -115,8 +115,8 @@ def test_a_frame_of_several_that_is_gone_is_missed(
     assert run_end.read_run_end(MemoryFile(data), keys) == END
     found = frames_of(data, FrameType.RUN)
     assert len(found) > 3
-    for one in found:
-        without = data[: one.at] + bytes(one.end - one.at) + data[one.end :]
+    for frame in found:
+        without = data[: frame.at] + bytes(frame.end - frame.at) + data[frame.end :]
         with pytest.raises(DamagedError):
             run_end.read_run_end(MemoryFile(without), keys)
 

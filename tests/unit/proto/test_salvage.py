@@ -52,34 +52,34 @@ ALL = expected(MAILBOXES)
 
 
 def of_kind(kind: FrameType) -> list[Frame]:
-    return [one for one in FRAMES if one.header.type is kind]
+    return [frame for frame in FRAMES if frame.header.type is kind]
 
 
 def without(*gone: Frame) -> bytes:
-    return b"".join(DATA[one.at : one.end] for one in FRAMES if one not in gone)
+    return b"".join(DATA[frame.at : frame.end] for frame in FRAMES if frame not in gone)
 
 
-def later(one: Frame, **fields: int) -> bytes:
+def later(frame: Frame, **fields: int) -> bytes:
     """A frame as a later version may write it."""
     places = {"type": (4, 1), "codec": (5, 1), "flags": (6, 2), "key": (64, 4)}
-    header = bytearray(DATA[one.at : one.at + HEADER_BYTES])
+    header = bytearray(DATA[frame.at : frame.at + HEADER_BYTES])
     for name, value in fields.items():
         at, size = places[name]
         header[at : at + size] = value.to_bytes(size, "little")
     header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
-    return bytes(header) + DATA[one.at + HEADER_BYTES : one.end]
+    return bytes(header) + DATA[frame.at + HEADER_BYTES : frame.end]
 
 
 class TestScanning:
     def test_a_whole_archive_is_frames_without_gaps(self) -> None:
         found = list(scan(MemoryFile(DATA)))
-        assert [one.at for one in found] == [one.at for one in FRAMES]
+        assert [one.at for one in found] == [frame.at for frame in FRAMES]
         assert [damage_of(MemoryFile(DATA), one) for one in found] == [None] * len(found)
 
     def test_what_is_between_frames_is_a_gap(self) -> None:
         block = of_kind(FrameType.BLOCK)[0]
         data = b"ab" + DATA[: block.at] + b"c" * 5000 + DATA[block.at :] + b"def"
-        gaps = [one for one in scan(MemoryFile(data)) if isinstance(one, Gap)]
+        gaps = [gap for gap in scan(MemoryFile(data)) if isinstance(gap, Gap)]
         assert gaps == [Gap(0, 2), Gap(2 + block.at, 5000), Gap(len(data) - 3, 3)]
         assert damage_of(MemoryFile(data), gaps[0]) is not None
 
@@ -92,8 +92,8 @@ class TestScanning:
 
     @pytest.mark.parametrize("change", [-3, -1, 1, 200])
     def test_bytes_lost_or_added_in_a_payload_cost_that_frame_only(self, change: int) -> None:
-        for one in FRAMES:
-            middle = one.at + HEADER_BYTES + 9
+        for frame in FRAMES:
+            middle = frame.at + HEADER_BYTES + 9
             data = DATA[:middle] + (bytes(change) if change > 0 else b"") + DATA[middle - min(change, 0) :]
             whole = [
                 found
@@ -127,14 +127,15 @@ class TestScanning:
 
     def test_whose_archive_it_is_can_be_told_from_the_end(self) -> None:
         damaged = bytes(HEADER_BYTES) + DATA[HEADER_BYTES:]
-        assert {one.header.archive for one in scan(MemoryFile(damaged)) if isinstance(one, FoundFrame)} == {
-            FRAMES[0].header.archive
-        }
+        assert {
+            frame.header.archive for frame in scan(MemoryFile(damaged)) if isinstance(frame, FoundFrame)
+        } == {FRAMES[0].header.archive}
 
     def test_or_from_anything(self) -> None:
         damaged = bytes(HEADER_BYTES) + DATA[HEADER_BYTES:-10]
         assert (
-            len([one for one in scan(MemoryFile(damaged)) if isinstance(one, FoundFrame)]) == len(FRAMES) - 1
+            len([frame for frame in scan(MemoryFile(damaged)) if isinstance(frame, FoundFrame)])
+            == len(FRAMES) - 1
         )
 
     @pytest.mark.parametrize("data", [b"", b"x", bytes(5000), b"\x9dMH\n" * 500])
@@ -143,15 +144,17 @@ class TestScanning:
             list(scan(MemoryFile(data)))
 
     def test_a_disk_that_does_not_read_costs_what_lies_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for one in FRAMES:
+        for frame in FRAMES:
             for broken in (
-                range(one.at, one.at + 1),
-                range(one.at + HEADER_BYTES, one.at + HEADER_BYTES + 1),
+                range(frame.at, frame.at + 1),
+                range(frame.at + HEADER_BYTES, frame.at + HEADER_BYTES + 1),
             ):
                 found = scan(MemoryFile(DATA, broken))
                 whole = {each.at for each in found if isinstance(each, FoundFrame) and not each.damage}
                 # What shares a page of the disk with it may be lost too.
-                assert whole >= {each.at for each in FRAMES if not one.at - 4096 < each.at < one.at + 8192}
+                assert whole >= {
+                    each.at for each in FRAMES if not frame.at - 4096 < each.at < frame.at + 8192
+                }
 
 
 class TestSalvaging:
@@ -188,7 +191,7 @@ class TestSalvaging:
             lost = sum(map(len, ALL.values())) - sum(map(len, found.values()))
             # A message may begin in one block and end in the next.
             assert 1 <= lost <= 5
-            assert all(one in ALL[key] for key, messages in found.items() for one in messages)
+            assert all(message in ALL[key] for key, messages in found.items() for message in messages)
             assert len(damage) >= lost
 
     def test_without_messages_the_other_folders_keep_theirs(self) -> None:
@@ -220,16 +223,16 @@ class TestSalvaging:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(directory, "MOST_UNOPENED", 3)
-        one = of_kind(FrameType.DIRECTORY)[0]
-        payload = remapped(one.payload, unopened=[["x", "mailbox", ""]] * 2)
-        data = DATA[: one.at] + encoded(one.header, payload) * 2 + DATA[one.end : -1]
+        frame = of_kind(FrameType.DIRECTORY)[0]
+        payload = remapped(frame.payload, unopened=[["x", "mailbox", ""]] * 2)
+        data = DATA[: frame.at] + encoded(frame.header, payload) * 2 + DATA[frame.end : -1]
         reader = salvage(MemoryFile(data))
         assert len(reader.directory.unopened) == 2
         assert any("as unopened" in damage.detail for damage in reader.damage)
 
     def test_without_a_mailbox_nobody_else_gets_its_messages(self) -> None:
         for number in range(3):
-            gone = [one for one in of_kind(FrameType.MAILBOX) if one.header.position >> 32 == number]
+            gone = [frame for frame in of_kind(FrameType.MAILBOX) if frame.header.position >> 32 == number]
             first = [one for one in of_kind(FrameType.MESSAGES) if one.header.position >> 32 == number + 1][
                 :1
             ]
@@ -240,15 +243,15 @@ class TestSalvaging:
                 assert any(f"metadata of mailbox {number} is gone" in one for one in damage)
 
     def test_the_copy_of_a_mailbox_is_as_good(self) -> None:
-        for one in of_kind(FrameType.MAILBOX):
-            found, _ = read_archive(open_any(without(one)))
+        for frame in of_kind(FrameType.MAILBOX):
+            found, _ = read_archive(open_any(without(frame)))
             assert found == ALL
 
     def test_frames_that_come_twice_or_in_another_order_do_no_harm(self) -> None:
         body = [
-            one
-            for one in FRAMES
-            if one.header.type in (FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX)
+            frame
+            for frame in FRAMES
+            if frame.header.type in (FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX)
         ]
         head, tail = DATA[: body[0].at], DATA[body[-1].end :]
         for seed in range(10):
@@ -261,7 +264,7 @@ class TestSalvaging:
 
     def test_a_directory_that_is_whole_and_wrong_costs_nothing(self) -> None:
         """Frames were moved: header, directory and footer are where they should be, nothing else is."""
-        body = [one for one in FRAMES[1:-2] if one.header.type is not FrameType.SEARCH]
+        body = [frame for frame in FRAMES[1:-2] if frame.header.type is not FrameType.SEARCH]
         for seed in range(10):
             shuffled = list(body)
             random.Random(seed).shuffle(shuffled)
@@ -296,8 +299,8 @@ class TestSalvaging:
         monkeypatch.setattr(messages_module, "MOST_MESSAGES", 2)
         texts = [b"%d" % number for number in range(9)]
         data = write_archive({"alice": {"INBOX": texts}})
-        for number, one in enumerate(frames_of(data, FrameType.MESSAGES)):
-            found, damage = read_archive(open_any(data[: one.at] + data[one.end :]))
+        for number, frame in enumerate(frames_of(data, FrameType.MESSAGES)):
+            found, damage = read_archive(open_any(data[: frame.at] + data[frame.end :]))
             assert found == {("alice", "INBOX"): texts[: 2 * number] + texts[2 * number + 2 :]}
             assert damage
 
@@ -312,8 +315,8 @@ class TestSalvaging:
     @pytest.mark.parametrize("fields", [{"codec": 9}, {"flags": 1}, {"key": 3}, {"type": 77}])
     def test_a_frame_that_needs_a_later_version_costs_what_it_says(self, fields: dict[str, int]) -> None:
         """Before and after another one is damaged, so that the archive is read in both ways."""
-        for one in of_kind(FrameType.MESSAGES):
-            data = DATA[: one.at] + later(one, **fields) + DATA[one.end :]
+        for frame in of_kind(FrameType.MESSAGES):
+            data = DATA[: frame.at] + later(frame, **fields) + DATA[frame.end :]
             for archive in (data, data[:-1]):
                 found, damage = read_archive(open_any(archive))
                 assert list(found.values()).count([]) == 1
@@ -328,9 +331,9 @@ class TestSalvaging:
         data = bytes(sink.data)
         told = frames_of(data, FrameType.DEPARTED)
         assert len(told) > 4, "in several parts, each twice"
-        for one in told:
+        for frame in told:
             broken = bytearray(data)
-            broken[one.end - 1] ^= 1
+            broken[frame.end - 1] ^= 1
             for archive in (bytes(broken), bytes(broken[:-1])):
                 assert open_any(archive).departures() == gone
         broken[told[len(told) // 2 - 1].end - 1] ^= 1  # the last part once more: both are gone
@@ -339,27 +342,27 @@ class TestSalvaging:
 
     @pytest.mark.parametrize("kind", [128, 200, 255])
     def test_a_frame_of_an_optional_type_is_passed_over(self, kind: int) -> None:
-        for one in FRAMES[1:-2]:
-            extra = later(one, type=kind, codec=77, flags=0x8001, key=5)
-            data = DATA[: one.at] + extra + DATA[one.at : -1]
+        for frame in FRAMES[1:-2]:
+            extra = later(frame, type=kind, codec=77, flags=0x8001, key=5)
+            data = DATA[: frame.at] + extra + DATA[frame.at : -1]
             reader = salvage(MemoryFile(data))
             assert read_archive(reader)[0] == ALL
-            assert [one.reason for one in reader.damage] == ["archive", "frame"]
+            assert [skip.reason for skip in reader.damage] == ["archive", "frame"]
 
     @pytest.mark.parametrize("count", [5, 1 << 20, (1 << 32) - 1])
     def test_a_mailbox_can_not_claim_more_frames_than_there_is_room_for(self, count: int) -> None:
-        one = of_kind(FrameType.MAILBOX)[0]
-        crafted = encoded(one.header, one.payload, position=count)
-        data = DATA[: one.at] + crafted + DATA[one.end : -1]
+        frame = of_kind(FrameType.MAILBOX)[0]
+        crafted = encoded(frame.header, frame.payload, position=count)
+        data = DATA[: frame.at] + crafted + DATA[frame.end : -1]
         found, damage = read_archive(salvage(MemoryFile(data)))
         assert damage
         assert all(messages in ([], ALL[key]) for key, messages in found.items())
 
     @pytest.mark.parametrize("position", [1, (1 << 62) - 1, 1 << 62, (1 << 64) - 1])
     def test_a_block_can_lie_about_its_place(self, position: int) -> None:
-        one = of_kind(FrameType.BLOCK)[0]
-        crafted = encoded(one.header, one.payload, position=position)
-        found, damage = read_archive(salvage(MemoryFile(DATA[: one.at] + crafted + DATA[one.end : -1])))
+        frame = of_kind(FrameType.BLOCK)[0]
+        crafted = encoded(frame.header, frame.payload, position=position)
+        found, damage = read_archive(salvage(MemoryFile(DATA[: frame.at] + crafted + DATA[frame.end : -1])))
         assert damage
         assert all(set(messages) <= set(ALL[key]) for key, messages in found.items())
 
@@ -368,15 +371,15 @@ class TestSalvaging:
     )
     @pytest.mark.parametrize("payload", [b"", b"nonsense", b"\x80", b"\x81\xa6header\xa1x"])
     def test_nonsense_in_a_frame_does_not_stop_the_rest(self, kind: FrameType, payload: bytes) -> None:
-        one = of_kind(kind)[0]
-        data = DATA[: one.at] + encoded(one.header, payload) + DATA[one.end : -1]
+        frame = of_kind(kind)[0]
+        data = DATA[: frame.at] + encoded(frame.header, payload) + DATA[frame.end : -1]
         found, damage = read_archive(salvage(MemoryFile(data)))
         assert damage
         lost = sum(map(len, ALL.values())) - sum(map(len, found.values()))
         assert lost == (6 if kind is FrameType.MESSAGES else 0)
 
     def test_a_header_of_another_archive_is_not_believed(self) -> None:
-        one = FRAMES[0]
-        lying = encoded(one.header, remapped(one.payload, archive=bytes(16), partition="elsewhere"))
-        reader = salvage(MemoryFile(lying + DATA[one.end : -1]))
+        frame = FRAMES[0]
+        lying = encoded(frame.header, remapped(frame.payload, archive=bytes(16), partition="elsewhere"))
+        reader = salvage(MemoryFile(lying + DATA[frame.end : -1]))
         assert reader.header.partition == "primary"

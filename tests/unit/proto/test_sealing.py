@@ -104,8 +104,8 @@ class TestWhoReadsWhat:
         for open_it in (open_sealed, salvage):
             with pytest.raises(EncryptedError):
                 open_it(MemoryFile(DATA))
-        found = [one for one in scan(MemoryFile(DATA)) if isinstance(one, FoundFrame)]
-        assert {one.header.type for one in found if not one.locked} == {
+        found = [frame for frame in scan(MemoryFile(DATA)) if isinstance(frame, FoundFrame)]
+        assert {found_frame.header.type for found_frame in found if not found_frame.locked} == {
             FrameType.HEADER,
             FrameType.KEYS,
             FrameType.FOOTER,
@@ -113,7 +113,7 @@ class TestWhoReadsWhat:
         assert not any(one.damage for one in found)
 
     def test_nothing_of_the_mail_stands_in_it(self) -> None:
-        in_clear = b"".join(one.payload for one in frames_of(written(None)))
+        in_clear = b"".join(frame.payload for frame in frames_of(written(None)))
         for told in (b"alice", b"bob", b"dora", b"INBOX", b"merger", b"words ", b"M1P1"):
             assert told in in_clear
             assert told not in DATA
@@ -156,15 +156,15 @@ class TestWhatIsForged:
     def test_another_payload(self, kind: FrameType) -> None:
         of_kind = [one for one in frames_of(DATA) if one.header.type is kind]
         assert of_kind or kind in (FrameType.FOLDERS, FrameType.RUN, FrameType.UNCHANGED)
-        for one in of_kind:
-            stored = DATA[one.at + 72 : one.at + 72 + one.header.stored_bytes]
+        for frame in of_kind:
+            stored = DATA[frame.at + 72 : frame.at + 72 + frame.header.stored_bytes]
             for at in {0, 7, 8, len(stored) // 2, len(stored) - 1}:
                 bad = bytes((*stored[:at], stored[at] ^ 1, *stored[at + 1 :]))
-                assert is_refused(forged(one.at, crafted(one.header, bad))), (one, at)
+                assert is_refused(forged(frame.at, crafted(frame.header, bad))), (frame, at)
 
     def test_frames_that_are_swapped_repeated_or_left_out(self) -> None:
         found = frames_of(DATA)
-        pieces = [DATA[one.at : one.at + 72 + one.header.stored_bytes] for one in found]
+        pieces = [DATA[frame.at : frame.at + 72 + frame.header.stored_bytes] for frame in found]
         rng = random.Random(1)
         for _ in range(200):
             a, b = rng.sample(range(len(pieces)), 2)
@@ -190,7 +190,7 @@ class TestWhatIsForged:
 
     def test_a_frame_in_clear_is_none_of_it(self) -> None:
         for mine, clear in zip(
-            (one for one in frames_of(DATA) if one.header.type is FrameType.MAILBOX),
+            (frame for frame in frames_of(DATA) if frame.header.type is FrameType.MAILBOX),
             (one for one in frames_of(written(None)) if one.header.type is FrameType.MAILBOX),
             strict=True,
         ):
@@ -250,9 +250,9 @@ class TestAttemptsThatWereGivenUp:
             if one.at >= begin and one.header.slot and left[one.at + 72 : one.end] not in left[:begin]
         ]
         assert len(behind) > 5
-        for one in behind:
+        for frame in behind:
             with pytest.raises(DamagedError, match="given up"):
-                reader.codec.unpack(one.header, left[one.at + 72 : one.end], "here")
+                reader.codec.unpack(frame.header, left[frame.at + 72 : frame.end], "here")
         mine = next(one for one in frames_of(data, FrameType.MESSAGES) if one.header.position >> 32)
         theirs = next(one for one in behind if one.header.type is FrameType.MESSAGES)
         forged = crafted(
@@ -284,12 +284,12 @@ class TestAttemptsThatWereGivenUp:
 class TestSlots:
     def test_no_nonce_comes_twice(self) -> None:
         used: dict[tuple[int, int, bytes], set[bytes]] = defaultdict(set)
-        for one in frames_of(DATA):
-            stored = DATA[one.at + 72 : one.at + 72 + one.header.stored_bytes]
-            if one.header.flags == SEALED:
-                used[one.header.slot, 0, stored[:8]].add(stored)
-            elif one.header.flags == AUTHENTICATED:
-                used[one.header.slot, 0, stored[-24:-16]].add(stored)
+        for frame in frames_of(DATA):
+            stored = DATA[frame.at + 72 : frame.at + 72 + frame.header.stored_bytes]
+            if frame.header.flags == SEALED:
+                used[frame.header.slot, 0, stored[:8]].add(stored)
+            elif frame.header.flags == AUTHENTICATED:
+                used[frame.header.slot, 0, stored[-24:-16]].add(stored)
         assert len(used) > 10
         assert all(len(one) == 1 for one in used.values())
 
@@ -317,8 +317,8 @@ class TestSlots:
     def test_one_copy_of_the_keys_is_enough(self) -> None:
         keys = [one for one in frames_of(DATA) if one.header.type is FrameType.KEYS]
         assert len(keys) == 2
-        for one in keys:
-            bad = forged(one.at, bytes(72 + one.header.stored_bytes))
+        for frame in keys:
+            bad = forged(frame.at, bytes(72 + frame.header.stored_bytes))
             assert read_archive(salvage(MemoryFile(bad), KEYS))[0] == expected(MAILBOXES)
 
     def test_drafts_without_a_key_are_none(self) -> None:
@@ -330,8 +330,8 @@ class TestSlots:
 
     def test_where_a_draft_ends_is_seen_without_a_key(self) -> None:
         ends = set()
-        for one in frames_of(DATA):
-            for size in (one.at, one.end - 1, one.end):
+        for frame in frames_of(DATA):
+            for size in (frame.at, frame.end - 1, frame.end):
                 cut = MemoryFile(DATA[:size])
                 draft, end = read_draft(cut, OF_A_HOST), mailboxes_end(cut)
                 told = (draft.size_bytes, draft.frames) if draft else (0, 0)

@@ -18,8 +18,8 @@ FULL = Terms(b"a@x", b"b@x\0c@x", b"Hello", b"<1@x>", b"1 Jan 2026", b"a.pdf\0b.
 
 def encode(*rows: Terms) -> bytes:
     gathered = TermsColumns()
-    for one in rows:
-        gathered.add(one)
+    for row in rows:
+        gathered.add(row)
     return gathered.take()
 
 
@@ -49,7 +49,7 @@ def test_what_nobody_has_takes_no_bytes() -> None:
 def test_what_is_long_is_cut_off(name: str) -> None:
     limit = MOST_BYTES[name]
     found = search.decode(encode(Terms(**{name: b"x" * (limit + 1)}), Terms(**{name: b"y" * limit}), FULL))
-    assert [getattr(one, name) for one in found] == [b"x" * limit, b"y" * limit, getattr(FULL, name)]
+    assert [getattr(terms, name) for terms in found] == [b"x" * limit, b"y" * limit, getattr(FULL, name)]
 
 
 def test_a_value_is_one_line_whatever_it_was() -> None:

@@ -57,9 +57,9 @@ class TestSeveralArchivesInOneFile:
         path = tmp_path / "file"
         path.write_bytes(data)
         files = archives_in(str(path))
-        for one in files:
-            one.close()
-        return [(one.start, one.size) for one in files]
+        for file in files:
+            file.close()
+        return [(local_file.start, local_file.size) for local_file in files]
 
     def test_they_are_found_from_the_end(self, tmp_path: Path) -> None:
         assert self.found(tmp_path, DATA) == [(0, len(DATA))]
@@ -112,8 +112,8 @@ class TestSeveralArchivesInOneFile:
             path = tmp_path / "file"
             path.write_bytes(data)
             try:
-                for one in archives_in(str(path)):
-                    one.close()
+                for archive in archives_in(str(path)):
+                    archive.close()
             except DamagedError:
                 pass
         assert len(os.listdir("/proc/self/fd")) == before
@@ -160,7 +160,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("number", [0, 1, 2])
     def test_frames_that_come_twice_or_in_another_order_cost_nothing(self, number: int) -> None:
-        parts = [DATA[one.at : one.end] for one in FRAMES]
+        parts = [DATA[frame.at : frame.end] for frame in FRAMES]
         everything = expected(MAIL) | expected(OTHERS) | {("dora", "INBOX"): [b"dora's"]}
         for seed in range(30):
             rng = random.Random(seed)
@@ -169,16 +169,16 @@ class TestDamage:
             together = [OTHER, THIRD]
             together.insert(number, parts[0] + b"".join(doubled))
             assert mail_in(b"".join(together)) == everything
-        for one in parts:
+        for part in parts:
             together = [OTHER, THIRD]
-            together.insert(number, DATA.replace(one, one + one, 1))
+            together.insert(number, DATA.replace(part, part + part, 1))
             assert mail_in(b"".join(together)) == everything
 
     def test_bytes_that_were_inserted_between_frames_cost_nothing(self) -> None:
         everything = expected(MAIL) | expected(OTHERS)
-        for one in FRAMES:
+        for frame in FRAMES:
             for size in (1, 72, 5000):
-                data = DATA[: one.at] + random.Random(size).randbytes(size) + DATA[one.at :]
+                data = DATA[: frame.at] + random.Random(size).randbytes(size) + DATA[frame.at :]
                 assert mail_in(data + OTHER) == everything
                 assert mail_in(OTHER + data) == everything
 
@@ -221,4 +221,4 @@ def test_the_parts_are_all_of_a_file_in_order() -> None:
     data = OTHER + b"garbage" * 9 + DATA[:500] + THIRD[90:] + b"x"
     parts = split(MemoryFile(data))
     assert parts[0] == Part(0, len(OTHER))
-    assert [one.end for one in parts] == [*(one.start for one in parts[1:]), len(data)]
+    assert [part.end for part in parts] == [*(one.start for one in parts[1:]), len(data)]

@@ -37,8 +37,8 @@ def test_records_are_equal_by_all_fields_and_only_within_a_class() -> None:
 
 
 def test_no_two_records_share_a_default() -> None:
-    one = Point(x=1)
-    one.names.append("a")
+    point = Point(x=1)
+    point.names.append("a")
     assert Point(x=1).names == []
 
 

@@ -55,7 +55,10 @@ def test_what_is_written_is_read_back(codec: Codec) -> None:
     reader = open_sealed(MemoryFile(write_archive(MAILBOXES, codec=codec)))
     assert read_archive(reader) == (expected(MAILBOXES), [])
     assert reader.header == archive_header()
-    assert [(one.home.number, one.user, one.listed, one.stored) for one in reader.directory.mailboxes] == [
+    assert [
+        (mailbox.home.number, mailbox.user, mailbox.listed, mailbox.stored)
+        for mailbox in reader.directory.mailboxes
+    ] == [
         (0, "alice", 4, 4),
         (1, "bob", 2, 2),
         (2, "carol", 0, 0),
@@ -74,15 +77,15 @@ def test_the_same_mail_makes_the_same_archive() -> None:
 
 def test_frames_are_numbered_and_belong_to_their_archive() -> None:
     found = frames_of(write_archive(MAILBOXES))
-    assert [one.header.sequence for one in found] == list(range(len(found)))
+    assert [frame.header.sequence for frame in found] == list(range(len(found)))
     assert {one.header.archive for one in found} == {ARCHIVE}
     assert all(a.end == b.at for a, b in pairwise(found))
 
 
 def test_the_order_of_writes() -> None:
     kinds = [
-        one.header.type.name
-        for one in frames_of(write_archive({"a": {"X": [b"h: x\n\nbody"], "Y": [b"y"]}, "b": {}}))
+        frame.header.type.name
+        for frame in frames_of(write_archive({"a": {"X": [b"h: x\n\nbody"], "Y": [b"y"]}, "b": {}}))
     ]
     # The copy of a mailbox's metadata follows a mailbox later.
     assert kinds == [
@@ -95,10 +98,10 @@ def test_the_order_of_writes() -> None:
 
 def test_the_header_stands_again_before_every_sixteenth_mailbox() -> None:
     found = frames_of(write_archive({f"user{number}": {} for number in range(40)}))
-    headers = [one for one in found if one.header.type is FrameType.HEADER]
-    assert {one.payload for one in headers} == {found[0].payload}
+    headers = [frame for frame in found if frame.header.type is FrameType.HEADER]
+    assert {header.payload for header in headers} == {found[0].payload}
     following = [found[one.header.sequence + 1].header for one in headers[1:]]
-    assert [(one.type, one.position >> 32) for one in following] == [
+    assert [(frame_header.type, frame_header.position >> 32) for frame_header in following] == [
         (FrameType.MAILBOX, number) for number in (0, 16, 32)
     ]
 
@@ -182,7 +185,7 @@ def test_a_large_folder_takes_several_frames(monkeypatch: pytest.MonkeyPatch) ->
         "bob": {"INBOX": [b"y"] * 11},
     }
     data = write_archive(mailboxes)
-    assert [one.header.position for one in frames_of(data, FrameType.MESSAGES)] == [
+    assert [frame.header.position for frame in frames_of(data, FrameType.MESSAGES)] == [
         0,
         1,
         2,
@@ -250,11 +253,12 @@ class TestLimits:
         reader = open_sealed(MemoryFile(bytes(sink.data)))
         alice, bob = reader.directory.mailboxes
         assert [
-            len(list(messages_of(reader, alice, one))) for one in reader.mailbox(alice.home.number).folders
+            len(list(messages_of(reader, alice, folder)))
+            for folder in reader.mailbox(alice.home.number).folders
         ] == [1] * taken
         assert taken > 30
         assert [
-            len(list(messages_of(reader, bob, one))) for one in reader.mailbox(bob.home.number).folders
+            len(list(messages_of(reader, bob, entry))) for entry in reader.mailbox(bob.home.number).folders
         ] == [1]
 
     def test_what_is_too_much_to_list_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def slices(*cuts: int) -> list[Slice]:
 
 
 def uids(arrivals: Arrivals, cuts: tuple[int, ...]) -> list[list[int]]:
-    return [[one.uid for one in arrivals.messages(each)] for each in slices(*cuts)]
+    return [[message.uid for message in arrivals.messages(each)] for each in slices(*cuts)]
 
 
 def inbox(mailbox: StoredMailbox) -> Arrivals:

@@ -104,8 +104,8 @@ def run(
 def ends(data: bytes) -> list[int]:
     """Where each mailbox is complete: the end of its first MAILBOX frame."""
     found: dict[int, int] = {}
-    for one in frames_of(data, FrameType.MAILBOX):
-        found.setdefault(one.header.position, one.end)
+    for frame in frames_of(data, FrameType.MAILBOX):
+        found.setdefault(frame.header.position, frame.end)
     return sorted(found.values())
 
 
@@ -178,7 +178,7 @@ def test_a_mailbox_that_could_not_be_opened_is_tried_again(store: Store) -> None
     store.broken = {"bert"}
     sink = MemorySink()
     report = run(store, sink)
-    assert [one.path for one in report.skipped if one.reason == "mailbox"] == ["/primary/user/bert"]
+    assert [skip.path for skip in report.skipped if skip.reason == "mailbox"] == ["/primary/user/bert"]
     left = bytes(sink.data[: ends(bytes(sink.data))[1]])  # anna, cleo
     store.opened.clear()
     again = run(store, MemorySink(left))
@@ -188,7 +188,7 @@ def test_a_mailbox_that_could_not_be_opened_is_tried_again(store: Store) -> None
     store.opened.clear()
     healed = run(store, MemorySink(left))
     assert store.opened == ["bert", "dora"]
-    assert {one.user for one in healed.mailboxes} == set(MAIL)
+    assert {mailbox.user for mailbox in healed.mailboxes} == set(MAIL)
 
 
 OTHERS = {
@@ -225,7 +225,9 @@ def test_users_may_come_in_another_order(store: Store, whole: tuple[bytes, UnitR
     sink = MemorySink(data[: ends(data)[1]])
     again = run(store, sink, unit=replace(UNIT, users=("dora", "cleo", "bert", "anna")))
     assert store.opened == ["dora", "cleo"]
-    assert {one.user: one for one in again.mailboxes} == {one.user: one for one in report.mailboxes}
+    assert {mailbox.user: mailbox for mailbox in again.mailboxes} == {
+        summary.user: summary for summary in report.mailboxes
+    }
 
 
 def test_progress_tells_of_the_whole_archive(store: Store, whole: tuple[bytes, UnitReport]) -> None:

@@ -72,6 +72,11 @@ def test_what_is_told_to_users_before_the_mailbox_is_done(tmp_path: Path) -> Non
     with opened_archives(in_files({ARCHIVE: tmp_path / "a.mha"})) as archives:
         target = DirectoryTarget(str(tmp_path / "mail"), EmlFolder)
         restore(
-            archives, choices, target, lambda one: told.extend("done" for _ in one.done), None, Announcing()
+            archives,
+            choices,
+            target,
+            lambda progress: told.extend("done" for _ in progress.done),
+            None,
+            Announcing(),
         )
     assert told == ["put soon", "done", "done", "taken away", "done"]

@@ -26,7 +26,7 @@ def store() -> Mail:
 def test_they_are_stored_as_the_nearest_and_reported() -> None:
     chain = Chain()
     report = chain.run(MemoryStore(store()), ["jane"])
-    assert [(one.path.rpartition("/")[2], one.reason) for one in report.skipped] == [
+    assert [(skip.path.rpartition("/")[2], skip.reason) for skip in report.skipped] == [
         (";NAME=2.late", "date"),
         (";NAME=3.early", "date"),
         ("notes", "date"),

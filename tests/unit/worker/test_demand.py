@@ -91,13 +91,15 @@ def restored(
     paths = [LogicalPath()]
     backup = from_catalog(chain.staging, "latest", paths)
     plan = plan_restore(backup, paths, {"primary": TARGET}, as_user=None, workers=workers)
-    for one in plan.tasks:
+    for task in plan.tasks:
         mail: Mail = {}
         reads.clear()
-        with opened_archives(one.task.archives) as archives:
-            demand = demand_of(archives, one.task.choices) if told else None
+        with opened_archives(task.task.archives) as archives:
+            demand = demand_of(archives, task.task.choices) if told else None
             wanted = 0 if demand is None else len(demand)
-            report = restoring.restore(archives, one.task.choices, MemoryTarget(mail), lambda _: None, demand)
+            report = restoring.restore(
+                archives, task.task.choices, MemoryTarget(mail), lambda _: None, demand
+            )
         yield reads, report, mail, wanted
 
 
@@ -131,7 +133,7 @@ def test_what_is_damaged_or_single_is_left_out(chain: StagedChain) -> None:
     paths = [LogicalPath.parse("/primary/user/u00/INBOX/3"), LogicalPath.parse("/primary/user/u01/INBOX")]
     backup = from_catalog(chain.staging, "latest", paths)
     plan = plan_restore(backup, paths, {"primary": TARGET}, as_user=None, workers=1)
-    choices = [choice for one in plan.tasks for choice in one.task.choices]
+    choices = [choice for task in plan.tasks for choice in task.task.choices]
     with opened_archives(backup.archives) as archives:
         assert len(demand_of(archives, [one for one in choices if one.path.uid])) == 0
         assert 0 < len(demand_of(archives, choices)) < len(demand_of(archives, [_everything(*choices)]))

@@ -213,7 +213,7 @@ def test_many_messages_that_go_while_they_are_read_are_an_alarm(box: Maildir, br
         report = night(box, chain)
     assert {one.reason for one in report.skipped} == {"vanished"}
     assert len(report.skipped) == len(removed)
-    alarms = [(one.path, one.reason, one.detail, one.held) for one in alarms_of_unit(report, 0.5)]
+    alarms = [(alarm.path, alarm.reason, alarm.detail, alarm.held) for alarm in alarms_of_unit(report, 0.5)]
     told = "15 of 20 messages were gone when they were to be read"
     one = ("/primary/user/jane/Sent", "folder-vanished", told, ("/primary/user/jane",))
     assert alarms == ([one] if broken else [])

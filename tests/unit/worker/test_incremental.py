@@ -162,10 +162,10 @@ class TestNothingToWrite:
         report = night(chain, store, sink=sink)
         assert (report.archive, report.name, report.archive_bytes, report.references) == (None, "", 0, ())
         assert (sink.begun, sink.sealed, sink.aborted) == (False, False, True)
-        assert report.messages == sum(one.stored for one in report.mailboxes) == 32
+        assert report.messages == sum(mailbox.stored for mailbox in report.mailboxes) == 32
         assert report.size_bytes == chain.moments[0].report.size_bytes
         first = chain.moments[0].report.mailboxes
-        assert report.mailboxes == tuple(replace(one, added=0, changed=False) for one in first)
+        assert report.mailboxes == tuple(replace(summary, added=0, changed=False) for summary in first)
 
     def test_no_folder_is_looked_at(self, store: Store, chain: Chain) -> None:
         """The mark of all of a mailbox is enough; not for who wants each message compared."""
@@ -176,7 +176,7 @@ class TestNothingToWrite:
         store.spoil = closed
         report = chain.run(store, store.users())
         assert (report.archive, report.messages, report.skipped) == (None, 32, ())
-        assert [(one.stored, one.changed) for one in report.mailboxes] == [(8, False)] * 4
+        assert [(summary.stored, summary.changed) for summary in report.mailboxes] == [(8, False)] * 4
         store.deliver("anna")
         store.spoil = lambda mailbox: mailbox
         assert chain.run(store, store.users()).read == 1
@@ -202,11 +202,11 @@ class TestNothingToWrite:
             store.mail["bert"].folders[path] = MemoryFolder(folder.folder, folder.messages)
         store.deliver("cleo")
         report = night(chain, store)
-        assert [one.user for one in report.mailboxes if one.changed] == ["cleo"]
+        assert [summary.user for summary in report.mailboxes if summary.changed] == ["cleo"]
         looked = []
 
         def spoil(mailbox: MailboxReader) -> MailboxReader:
-            looked.extend([one.unchanged for one in mailbox.folders()])
+            looked.extend([folder.unchanged for folder in mailbox.folders()])
             return mailbox
 
         store.spoil = spoil
@@ -250,7 +250,7 @@ class TestWhatIsWritten:
         report = night(chain, store)
         assert report.archive is not None
         reader = chain.reader(report.archive)
-        changed = {one.user: one.changed for one in reader.directory.mailboxes}
+        changed = {mailbox.user: mailbox.changed for mailbox in reader.directory.mailboxes}
         assert changed == {"anna": False, "bert": False, "cleo": True, "dora": False}
         for user in store.mail:
             assert bases(chain, user) == set(store.folder(user).messages)
@@ -263,7 +263,9 @@ class TestWhatIsWritten:
         (frame,) = _messages(chain.moments[1].data)
         assert (len(MessageRows(frame.payload)), report.read) == (4, 1)
         cleo = StoredMailbox(chain.reader, chain.newest["cleo"], "cleo")
-        lies_in = {one.folder.path: {at.archive for at in one.frames} for one in cleo.mailbox.folders}
+        lies_in = {
+            folder.folder.path: {at.archive for at in folder.frames} for folder in cleo.mailbox.folders
+        }
         assert lies_in == {b"": {first}, SENT: {second}}
         for user in ("anna", "bert", "dora"):
             assert StoredMailbox(chain.reader, chain.newest[user], user).entry.home.archive == first
@@ -278,7 +280,7 @@ class TestWhatIsWritten:
         report = chain.run(store, ("anna",))
         first, second = (moment.newest["anna"] for moment in chain.moments)
         anna = StoredMailbox(chain.reader, chain.newest["anna"], "anna")
-        lies_in = [at.archive for one in anna.mailbox.folders for at in one.frames if at.messages > 100]
+        lies_in = [at.archive for folder in anna.mailbox.folders for at in folder.frames if at.messages > 100]
         assert lies_in.count(first) >= 2
         assert lies_in.count(second) <= 1
         assert (report.read, report.mailboxes[0].added, report.mailboxes[0].vanished) == (1, 1, 1)
@@ -316,7 +318,7 @@ class TestWhatIsWritten:
         night(chain, store)
         stored = StoredMailbox(chain.reader, chain.newest["anna"], "anna")
         inbox = stored.mailbox.folders[0]
-        senders = [one.sender for rows in stored.frames(inbox) for one in rows.terms()]
+        senders = [term.sender for rows in stored.frames(inbox) for term in rows.terms()]
         messages = list(stored.messages(inbox))
         assert senders == [b"sender%d" % one.uid for one in messages]
         assert messages[0].flags == "FS"
@@ -326,7 +328,7 @@ class TestWhatIsWritten:
         store.mail["strange"] = MemoryMailbox()
         users = [*store.users(), "nobody"]
         report = chain.run(store, users, departed=(Departed("gone", "removed"),))
-        assert [one.path for one in report.unopened] == ["/primary/user/nobody"]
+        assert [skip.path for skip in report.unopened] == ["/primary/user/nobody"]
         again = report_of(open_sealed(MemoryFile(chain.moments[-1].data)), chain.reader)
         assert set(again.mailboxes) == set(report.mailboxes)
         told = replace(report, read=0, seconds=0.0, cpu_seconds=0.0, peak_memory_bytes=0)
@@ -342,16 +344,16 @@ class TestTruth:
     def test_a_store_that_lists_less_than_it_announces(self, store: Store, chain: Chain) -> None:
         def short(mailbox: MailboxReader) -> Any:
             def folders() -> Iterator[Any]:
-                for one in mailbox.folders():
-                    every = list(one.messages())
+                for folder in mailbox.folders():
+                    every = list(folder.messages())
                     listing = ListedRecords(every[:-1])
-                    yield Spoiled(one, listing=lambda listing=listing: listing, unchanged=False, mark=b"")
+                    yield Spoiled(folder, listing=lambda listing=listing: listing, unchanged=False, mark=b"")
 
             return Spoiled(mailbox, folders=folders, mark=lambda: b"")
 
         store.spoil = short
         report = chain.run(store, ("anna",))
-        assert [(one.path, one.reason) for one in report.skipped] == [
+        assert [(skip.path, skip.reason) for skip in report.skipped] == [
             ("/primary/user/anna/INBOX", "unaccounted"),
             ("/primary/user/anna/Sent", "unaccounted"),
         ]
@@ -365,14 +367,14 @@ class TestTruth:
 
         def unreadable(mailbox: MailboxReader) -> Any:
             def folders() -> Iterator[Any]:
-                for one in mailbox.folders():
+                for folder in mailbox.folders():
 
-                    def refuse(listed: Listed, one: FolderReader = one) -> Any:
+                    def refuse(listed: Listed, reader: FolderReader = folder) -> Any:
                         if listed.base == new:
                             raise MessageUnavailable("Input/output error", reason="io-error")
-                        return one.open_message(listed)
+                        return reader.open_message(listed)
 
-                    yield Spoiled(one, open_message=refuse)
+                    yield Spoiled(folder, open_message=refuse)
 
             return Spoiled(mailbox, folders=folders)
 
@@ -380,7 +382,7 @@ class TestTruth:
         for _ in range(2):
             report = night(chain, store)
             uid = store.folder("anna").messages[new][0].uid
-            told = [(one.path, one.reason) for one in report.skipped]
+            told = [(skip.path, skip.reason) for skip in report.skipped]
             assert told == [(f"/primary/user/anna/INBOX/{uid}", "io-error")]
             assert (report.mailboxes[0].listed, report.mailboxes[0].stored) == (9, 8)
         assert report.archive is None, "the same as before, to the last word"
@@ -395,7 +397,7 @@ class TestTruth:
         def locked(mailbox: MailboxReader) -> Any:
             return Spoiled(
                 mailbox,
-                folders=lambda: (one for one in mailbox.folders() if one.folder.path != SENT),
+                folders=lambda: (folder for folder in mailbox.folders() if folder.folder.path != SENT),
                 skipped=lambda: (told,),
             )
 
@@ -434,8 +436,8 @@ class TestTruth:
 
         def moving(mailbox: MailboxReader) -> Any:
             def folders() -> Iterator[Any]:
-                for number, one in enumerate(mailbox.folders()):
-                    yield one
+                for number, reader in enumerate(mailbox.folders()):
+                    yield reader
                     if number == 0:
                         messages = store.folder("anna", SENT).messages
                         store.folder("anna").messages[moved] = messages.pop(moved)
@@ -457,11 +459,13 @@ class TestTruth:
             def gone(listed: Listed) -> FileStat:
                 raise MessageUnavailable("it is gone", reason="vanished")
 
-            return Spoiled(mailbox, folders=lambda: (Spoiled(one, stat=gone) for one in mailbox.folders()))
+            return Spoiled(
+                mailbox, folders=lambda: (Spoiled(folder, stat=gone) for folder in mailbox.folders())
+            )
 
         store.spoil = vanishing
         report = chain.run(store, ("anna",), mode=BackupMode(thorough=True))
-        assert {one.reason for one in report.skipped} == {"vanished"}
+        assert {skip.reason for skip in report.skipped} == {"vanished"}
         anna = report.mailboxes[0]
         assert (anna.listed, anna.stored, anna.skipped, anna.vanished) == (8, 0, 8, 8)
 
@@ -469,8 +473,8 @@ class TestTruth:
 class TestResume:
     def ends(self, data: bytes) -> list[int]:
         found: dict[int, int] = {}
-        for one in frames_of(data, FrameType.MAILBOX):
-            found.setdefault(one.header.position, one.end)
+        for frame in frames_of(data, FrameType.MAILBOX):
+            found.setdefault(frame.header.position, frame.end)
         return sorted(found.values())
 
     def test_behind_what_an_earlier_attempt_left(self, store: Store, chain: Chain) -> None:
@@ -517,7 +521,7 @@ class TestResume:
         store.folder("anna").messages.popitem()
         report = night(chain, store, sink=MemorySink(data[: self.ends(data)[0]]))
         assert len(bases(chain, "anna")) == 6
-        assert {one.user: one.added for one in report.mailboxes}["anna"] == 1
+        assert {mailbox.user: mailbox.added for mailbox in report.mailboxes}["anna"] == 1
 
 
 class TestDamage:
@@ -561,7 +565,7 @@ class TestDamage:
         chain.lost[archive] = (Stretch(0, 1 << 40),)
         report = night(chain, store)
         assert report.new_bytes == len(content)
-        assert not any(one.changed for one in report.mailboxes)
+        assert not any(mailbox.changed for mailbox in report.mailboxes)
         del chain.archives[archive]
         assert chain.files("anna")[False, b"sieve"][1] == content
         assert night(chain, store).archive is None
@@ -576,7 +580,7 @@ class TestDamage:
         store.deliver("dora", SENT)
         report = night(chain, store)
         assert report.read == 1
-        assert [one.user for one in report.mailboxes if one.changed] == ["dora"]
+        assert [mailbox.user for mailbox in report.mailboxes if mailbox.changed] == ["dora"]
         for user in store.mail:
             assert bases(chain, user) == set(store.folder(user).messages)
 
@@ -588,14 +592,14 @@ class TestNamesOfOthers:
         for _ in range(3):
             store.deliver("anna")
             night(chain, store)
-        reports = [one.report for one in chain.moments]
+        reports = [moment.report for moment in chain.moments]
         whole = open_sealed(MemoryFile(chain.archives[reports[-1].archive or FIRST])).directory
         assert {one.archive for one in whole.referred} == set(whole.references) != set()
-        runs = {one.archive: one.run for one in reports}
-        for one in whole.referred:
-            run = runs[one.archive]
-            assert one == Referred(
-                archive=one.archive, run=run, size_bytes=len(chain.archives[one.archive])
+        runs = {report.archive: report.run for report in reports}
+        for referred in whole.referred:
+            run = runs[referred.archive]
+            assert referred == Referred(
+                archive=referred.archive, run=run, size_bytes=len(chain.archives[referred.archive])
             ), "of the same partition and group"
 
     def test_one_that_is_lost_keeps_its_name(self, store: Store, chain: Chain) -> None:
@@ -603,7 +607,7 @@ class TestNamesOfOthers:
         for _ in range(2):
             store.deliver("anna")
             night(chain, store)
-        first, *_, last = [one.report for one in chain.moments]
+        first, *_, last = [moment.report for moment in chain.moments]
         assert first.archive is not None
         assert last.archive is not None
         told = open_sealed(MemoryFile(chain.archives[last.archive])).referred(first.archive)

@@ -59,9 +59,9 @@ def budget(path: Path, clock: Time, bytes_per_second: int = 0, messages_per_seco
 
 
 def test_bookings_follow_each_other_and_allowances_do_not_mix(path: Path, clock: Time) -> None:
-    one, other = Ledger(path, clock), Ledger(path, clock)
-    begin = one.book(0, 5)
-    assert [other.book(0, 7), one.book(0, 1), one.book(1, 9), other.book(1, 0)] == [
+    ledger, other = Ledger(path, clock), Ledger(path, clock)
+    begin = ledger.book(0, 5)
+    assert [other.book(0, 7), ledger.book(0, 1), ledger.book(1, 9), other.book(1, 0)] == [
         begin + 5, begin + 12, begin, begin + 9
     ]  # fmt: skip
 
@@ -304,8 +304,8 @@ def read_all(store: ThrottledStore) -> Iterator[int]:
     """Read as backups do; the sizes."""
     with store.open_mailbox("jane") as mailbox:
         for folder in mailbox.folders():
-            for one in folder.messages():
-                opened = folder.open_message(one)
+            for listed in folder.messages():
+                opened = folder.open_message(listed)
                 yield len(opened.read(opened.stat.size + 1))
                 opened.close()
         for other in mailbox.files():
@@ -341,8 +341,8 @@ def test_a_store_without_limits_stays_as_it_is(store: MemoryStore, places: tuple
 def test_records_do_not_change_on_the_way(store: MemoryStore) -> None:
     with ThrottledStore(store, Spending(1)).open_mailbox("jane") as mailbox:
         folder = next(iter(mailbox.folders()))
-        one, _ = folder.messages()
-        opened = folder.open_message(one)
+        listed, _ = folder.messages()
+        opened = folder.open_message(listed)
         assert (len(folder), mailbox.place, mailbox.skipped()) == (2, b"", ())
         assert isinstance(opened.stat, FileStat)
         assert isinstance(opened.stat.owner, Ownership)

@@ -100,8 +100,8 @@ def test_a_message_that_was_removed_is_vanished(box: Maildir, monkeypatch: pytes
     assert mover.moves == 2
     assert BASE not in stored(chain)
     # It was seen in two folders, is reported where it was last, and counted once.
-    (one,) = chain.moments[0].report.skipped
-    assert (one.path.rpartition("/")[0], one.reason) == ("/primary/user/jane/INBOX", "vanished")
+    (skip,) = chain.moments[0].report.skipped
+    assert (skip.path.rpartition("/")[0], skip.reason) == ("/primary/user/jane/INBOX", "vanished")
     (mailbox,) = chain.moments[0].report.mailboxes
     assert (mailbox.listed, mailbox.stored, mailbox.skipped) == (4, 3, 1)
 
@@ -113,7 +113,7 @@ def test_one_that_never_holds_still_is_reported(box: Maildir, monkeypatch: pytes
     assert 1 <= mover.moves <= 7
     assert BASE not in stored(chain)
     report = chain.moments[0].report
-    assert {one.reason for one in report.skipped} == {UNSETTLED}
+    assert {skip.reason for skip in report.skipped} == {UNSETTLED}
     (mailbox,) = report.mailboxes
     assert mailbox.listed == mailbox.stored + mailbox.skipped
 
@@ -136,7 +136,7 @@ def test_a_folder_that_got_another_name_is_read_under_it(
     assert set(chain.mailbox("jane")[b".A"][1]) == {b"2.host"}
     assert stored(chain)[BASE] == b"moved"
     # The old name is told as gone, and is no fault.
-    assert [one.reason for one in chain.moments[0].report.skipped] == ["vanished"]
+    assert [skip.reason for skip in chain.moments[0].report.skipped] == ["vanished"]
 
 
 def storm(box: Maildir, end: threading.Event, moves: list[int]) -> Iterator[None]:
@@ -182,7 +182,7 @@ def test_a_storm_of_moves_loses_nothing_without_a_word(box: Maildir) -> None:
         assert moves
         found = stored(chain)
         assert all(content == base for base, content in found.items() if base in names)
-        reasons = {one.reason for one in chain.moments[0].report.skipped}
+        reasons = {skip.reason for skip in chain.moments[0].report.skipped}
         assert reasons <= {UNSETTLED}
         missing = names - found.keys()
         told = {os.fsencode(one.path.rpartition("/")[2]) for one in chain.moments[0].report.skipped}

@@ -64,7 +64,7 @@ class TestStagedFile:
         sink = StagedFile(path, epoch=2)
         draft = taken_up(sink)
         assert draft is not None
-        assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
+        assert [mailbox.user for mailbox in draft.archive.directory.mailboxes] == ["alice", "bob"]
         assert partial_path(path, 2).read_bytes() == ARCHIVE[: draft.size_bytes]
         sink.write(ARCHIVE[draft.size_bytes :])
         assert read_archive(draft.archive)[1] == [], "the draft can be read while writing goes on"

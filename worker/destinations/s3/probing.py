@@ -125,12 +125,12 @@ class _Probe:
     def _remove_all(self) -> bool:
         """Remove what this and earlier trials have left; whether that is allowed. What is locked stays."""
         allowed = True
-        for one in self._bucket.copies(""):
-            there = self._bucket.look(one.name, one.version)
+        for copy in self._bucket.copies(""):
+            there = self._bucket.look(copy.name, copy.version)
             if there is None or (there.locked_until or datetime.min.replace(tzinfo=UTC)) > datetime.now(UTC):
                 continue
             try:
-                self._bucket.drop(one.name, one.version)
+                self._bucket.drop(copy.name, copy.version)
             except AccessError:
                 allowed = False
                 break

@@ -150,7 +150,7 @@ class Inventory:
         came = Wanted(pool=pool, volume=volume, why="", since="")
         with self._locked():
             wanted = self.wanted()
-            left = [asdict(one) for one in wanted if not _same(one, came)]
+            left = [asdict(wish) for wish in wanted if not _same(wish, came)]
             if len(left) < len(wanted):
                 self._write(self._directory / _WANTED, left)
 
@@ -212,8 +212,8 @@ def _merged(known: KnownVolume, recorded: KnownVolume | None) -> KnownVolume:
     )
 
 
-def _same(one: Wanted, other: Wanted) -> bool:
-    return one.volume == other.volume and bool(one.volume or one.pool == other.pool)
+def _same(wanted: Wanted, other: Wanted) -> bool:
+    return wanted.volume == other.volume and bool(wanted.volume or wanted.pool == other.pool)
 
 
 def _decode(document: object) -> KnownVolume:
@@ -236,8 +236,8 @@ def _decode(document: object) -> KnownVolume:
 
 
 def _entries(contents: Header) -> Iterator[Entry]:
-    for one in contents.documents("entries"):
-        yield decode_entry(one)
+    for document in contents.documents("entries"):
+        yield decode_entry(document)
 
 
 def _mapping(header: Header, name: str) -> dict[str, object]:

@@ -156,14 +156,18 @@ class Mounts:
         likely = self._likely(known)
         yield from likely
         if likely and known.tag and likely[0].tag == known.tag:
-            for one in self._library.cartridges():
-                if not one.leaving and one not in likely:
-                    yield one
+            for cartridge in self._library.cartridges():
+                if not cartridge.leaving and cartridge not in likely:
+                    yield cartridge
 
     def _likely(self, known: KnownVolume) -> Sequence[Cartridge]:
         """The cartridges that may be a volume: first that of its tag, then those that nobody knows."""
-        tags = {one.tag for one in self._inventory.all()} - {"", known.tag}
-        fit = [one for one in self._library.cartridges() if not one.leaving and one.tag not in tags]
+        tags = {volume.tag for volume in self._inventory.all()} - {"", known.tag}
+        fit = [
+            cartridge
+            for cartridge in self._library.cartridges()
+            if not cartridge.leaving and cartridge.tag not in tags
+        ]
         return sorted(fit, key=lambda one: not known.tag or one.tag != known.tag)
 
     def _found(self, known: KnownVolume, mounted: Mounted) -> None:

@@ -161,7 +161,11 @@ class TapePlace:
     def _find(self, name: str, version: str) -> Found | None:
         """The archive of this name, the newest if there are several."""
         check_file_name(name)
-        fit = [one for one in self._archives() if one.name == name and version in ("", one.copy.version)]
+        fit = [
+            archive
+            for archive in self._archives()
+            if archive.name == name and version in ("", archive.copy.version)
+        ]
         return max(fit, key=lambda one: one.written, default=None)
 
     def _address(self, copy: tuple[str, str]) -> tuple[str, int]:

@@ -30,12 +30,12 @@ class Pool(Record, kw_only=True):
 def writable(pool: Pool, volumes: Iterable[KnownVolume], now: datetime) -> Sequence[KnownVolume]:
     """Those that take more archives now, the one that was written on last before the others."""
     fit = [
-        one
-        for one in volumes
-        if one.label.pool == pool.name
-        and not one.contents.finished
-        and not one.retired
-        and (not one.contents.entries or _period(pool, _time(one.label.made)) == _period(pool, now))
+        volume
+        for volume in volumes
+        if volume.label.pool == pool.name
+        and not volume.contents.finished
+        and not volume.retired
+        and (not volume.contents.entries or _period(pool, _time(volume.label.made)) == _period(pool, now))
     ]
     return sorted(fit, key=lambda one: one.written, reverse=True)
 
@@ -46,14 +46,14 @@ def reusable(pool: Pool, volumes: Iterable[KnownVolume], now: datetime) -> Seque
     if after is None:
         return []
     fit = [
-        one
-        for one in volumes
-        if one.label.pool == pool.name
-        and one.contents.entries
-        and one.empty
-        and not one.retired
-        and not one.label.worm
-        and _time(one.written) + after <= now
+        volume
+        for volume in volumes
+        if volume.label.pool == pool.name
+        and volume.contents.entries
+        and volume.empty
+        and not volume.retired
+        and not volume.label.worm
+        and _time(volume.written) + after <= now
     ]
     return sorted(fit, key=lambda one: one.written)
 

@@ -76,7 +76,7 @@ def _catalog(drive: Drive, label: Label, block: int) -> Contents | None:
         if header is None or header.kind is not Kind.CATALOG or header.number("part") != number:
             return None
         parts = header.number("parts")
-        entries += [decode_entry(one) for one in header.documents("archives")]
+        entries += [decode_entry(document) for document in header.documents("archives")]
         number += 1
     if drive.read_record() is not Mark.FILEMARK:
         return None

@@ -31,8 +31,8 @@ def append(connection: Connection, folder: bytes, batch: Sequence[Outgoing]) -> 
     """Send messages to a folder in one command: all are taken, or none. Raises ConnectionLostError; then what
     became of them is unknown."""
     tag = connection.begin(b"APPEND " + quoted(folder))
-    for one in batch:
-        if (refused := _message(connection, tag, one)) is not None:
+    for outgoing in batch:
+        if (refused := _message(connection, tag, outgoing)) is not None:
             return refused
     connection.write(b"\r\n")
     return connection.end(tag)
@@ -42,9 +42,9 @@ def append_each(connection: Connection, folder: bytes, batch: Sequence[Outgoing]
     """Send messages in a command each, without waiting for one answer before the next is sent; none of them
     has to be agreed to. Raises ConnectionLostError."""
     tags = []
-    for one in batch:
+    for outgoing in batch:
         tags.append(connection.begin(b"APPEND " + quoted(folder)))
-        _message(connection, tags[-1], one)
+        _message(connection, tags[-1], outgoing)
         connection.write(b"\r\n")
     return [connection.end(tag) for tag in tags]
 
@@ -56,13 +56,13 @@ def is_unasked(connection: Connection, size: int) -> bool:
     return "LITERAL-" in connection.capabilities and size <= _UNASKED_SHORT_BYTES
 
 
-def _message(connection: Connection, tag: bytes, one: Outgoing) -> Answer | None:
-    words = " ".join((*one.flags, *one.keywords))
-    said = f" ({words})" + (f' "{one.date}"' if one.date else "")
-    unasked = is_unasked(connection, one.size)
-    connection.write(f"{said} {{{one.size}{'+' if unasked else ''}}}\r\n".encode("ascii"))
+def _message(connection: Connection, tag: bytes, outgoing: Outgoing) -> Answer | None:
+    words = " ".join((*outgoing.flags, *outgoing.keywords))
+    said = f" ({words})" + (f' "{outgoing.date}"' if outgoing.date else "")
+    unasked = is_unasked(connection, outgoing.size)
+    connection.write(f"{said} {{{outgoing.size}{'+' if unasked else ''}}}\r\n".encode("ascii"))
     if not unasked and (refused := connection.go_ahead(tag)) is not None:
         return refused
-    for piece in one.pieces():
+    for piece in outgoing.pieces():
         connection.write(piece)
     return None

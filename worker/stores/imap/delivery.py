@@ -131,7 +131,7 @@ class Delivery:
         connection = self._session.connection
         if len(part) == 1 or takes_many(connection):
             return [(part, append(connection, self._wire_name, part))]
-        if all(is_unasked(connection, one.size) for one in part):
+        if all(is_unasked(connection, outgoing.size) for outgoing in part):
             answers = append_each(connection, self._wire_name, part)
             return [([one], answer) for one, answer in zip(part, answers, strict=True)]
         return [([one], append(connection, self._wire_name, [one])) for one in part]
@@ -144,13 +144,13 @@ class Delivery:
             raise FolderStoppedError(f"the folder went away meanwhile: {answer.words}", reason="folder-gone")
         if len(messages) > 1:
             return _halves(messages)
-        one = messages[0]
+        outgoing = messages[0]
         if answer.is_full:
             raise UserStoppedError(answer.words, reason="quota")
-        if one.keywords:
+        if outgoing.keywords:
             # Of all that it may dislike this is what can be said later, word by word.
-            return [[replace(one, keywords=(), later=one.keywords)]]
-        self._give_up(one, "refused", answer.words)
+            return [[replace(outgoing, keywords=(), later=outgoing.keywords)]]
+        self._give_up(outgoing, "refused", answer.words)
         return []
 
     def _accept(self, messages: Send, answer: Answer) -> None:
@@ -160,8 +160,8 @@ class Delivery:
             self._new_from = self._session.ask(self._uidnext)
         else:
             self._new_from = max(self._new_from - 1, *uids) + 1
-        for uid, one in zip(uids, messages, strict=True):
-            self._take_over(uid, one)
+        for uid, outgoing in zip(uids, messages, strict=True):
+            self._take_over(uid, outgoing)
         if validity:
             self._session.check_validity(self._folder, validity)
 
@@ -173,10 +173,10 @@ class Delivery:
         self._arrived(Arrived(uid, one))
         one.close()
 
-    def _with_keywords(self, uid: int, one: Outgoing) -> Outgoing:
+    def _with_keywords(self, uid: int, outgoing: Outgoing) -> Outgoing:
         """Give a message the keywords that it was not taken with, those that the server does take."""
         given = []
-        for word in one.later:
+        for word in outgoing.later:
             try:
                 if not uid:
                     raise RefusedError("the server does not say which message it is", answer=Answer("NO"))
@@ -185,7 +185,7 @@ class Delivery:
             except RefusedError as error:
                 self._unwanted[word] = error.message
                 self._without([word], error.message)
-        return replace(one, keywords=tuple(given), later=())
+        return replace(outgoing, keywords=tuple(given), later=())
 
     # When the connection is lost
 
@@ -202,8 +202,8 @@ class Delivery:
         except (ConnectionLostError, RefusedError) as other:
             _close(part)
             raise UserStoppedError(other.message, reason=other.code) from other
-        for one in rest:
-            self._losses[id(one.content)] += 1
+        for outgoing in rest:
+            self._losses[id(outgoing.content)] += 1
         losses = max((self._losses[id(one.content)] for one in rest), default=0)
         if losses < _LOSSES_BEFORE_HALVING:
             return [rest] if rest else []
@@ -220,11 +220,11 @@ class Delivery:
         uids = self._session.ask_in(self._folder, partial(uids_from, first=self._new_from))
         there = Present(self._session, self._folder, uids)
         rest = []
-        for one in part:
-            if (uid := there.take(one)) is None:
-                rest.append(one)
+        for outgoing in part:
+            if (uid := there.take(outgoing)) is None:
+                rest.append(outgoing)
             else:
-                self._take_over(uid, one)
+                self._take_over(uid, outgoing)
         self._new_from = max([self._new_from - 1, *uids]) + 1
         return rest
 
@@ -237,9 +237,9 @@ class Delivery:
             raise UserStoppedError(answer.words or "the connection is lost again and again", reason="busy")
         wait(answer.wait_seconds)
 
-    def _give_up(self, one: Outgoing, reason: str, words: str) -> None:
-        self._refused(one, reason, words)
-        one.close()
+    def _give_up(self, outgoing: Outgoing, reason: str, words: str) -> None:
+        self._refused(outgoing, reason, words)
+        outgoing.close()
 
 
 def _halves(messages: Send) -> list[Send]:
@@ -252,5 +252,5 @@ def _flag(client: IMAPClient, *, uid: int, word: str) -> None:
 
 
 def _close(messages: Send) -> None:
-    for one in messages:
-        one.close()
+    for message in messages:
+        message.close()

@@ -28,7 +28,7 @@ class ImapMailbox:
 
     def __init__(self, session: Session, layout: Sequence[Folder], *, everything: bool) -> None:
         self._session = session
-        self._paths = {one.path: one.name for one in layout}
+        self._paths = {folder.path: folder.name for folder in layout}
         self._everything = everything
         self._dotted = any(one.path.startswith(b".") for one in layout)
         prefix, separator = session.ask(namespace)
@@ -81,9 +81,9 @@ class ImapMailbox:
         """Nothing is left to do: what was finished is there."""
 
     def outcome(self) -> MailboxOutcome:
-        each = [one.outcome() for one in self._folders]
+        each = [folder.outcome() for folder in self._folders]
         return MailboxOutcome(
-            refused=sum(one.refused for one in each),
+            refused=sum(mailbox_outcome.refused for mailbox_outcome in each),
             refused_bytes=sum(one.refused_bytes for one in each),
             uids=tuple(chain.from_iterable(one.uids for one in each)),
         )
@@ -98,17 +98,17 @@ class ImapMailbox:
         if self._session.stopped is not None:
             return {}  # which is told
         counts: dict[str, int] = {}
-        for one in self._folders:
+        for folder in self._folders:
             try:
-                counts[one.name] = one.listed()
+                counts[folder.name] = folder.listed()
             except FolderStoppedError as error:
-                raise StoreError(f"{one.name}: {error.message}") from error
+                raise StoreError(f"{folder.name}: {error.message}") from error
         return counts
 
     def close(self) -> None:
         """Repeatable."""
-        for one in self._folders:
-            one.close()
+        for folder in self._folders:
+            folder.close()
 
     def _make(self, name: str) -> None:
         """Make a folder, unless it is there. Raises RefusedError."""

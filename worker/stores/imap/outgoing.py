@@ -130,7 +130,7 @@ def outgoing(message: Message, content: Iterable[bytes]) -> Outgoing:
         raise
     likeness_digest = likeness.digest()
     flags = [FLAGS[letter] for letter in message.flags if letter in FLAGS]
-    words = dict.fromkeys([*(one for one in flags if one.startswith("$")), *message.keywords])
+    words = dict.fromkeys([*(flag for flag in flags if flag.startswith("$")), *message.keywords])
     return Outgoing(
         message=message,
         content=file if file is not None else bytes(held),
@@ -140,7 +140,7 @@ def outgoing(message: Message, content: Iterable[bytes]) -> Outgoing:
         is_plain=likeness.is_plain and stray == 0,
         stray_returns=stray,
         flags=tuple(one for one in flags if one.startswith("\\")),
-        keywords=tuple(one for one in words if _ATOM.fullmatch(one)),
+        keywords=tuple(word for word in words if _ATOM.fullmatch(word)),
         unsaid=tuple(one for one in words if not _ATOM.fullmatch(one)),
         date=internal_date(message.date_ns),
     )

@@ -59,26 +59,26 @@ class Present:
         self._read(there)
         return {uid: self._contents[uid].digest for uid in there}
 
-    def take(self, one: Wanted) -> int | None:
+    def take(self, wanted: Wanted) -> int | None:
         """The UID of this message, if it is there."""
         # A server may have taken a CR out of each line, but nothing else that changes the size.
         alike = [
             uid
-            for size in range(one.size, one.size - min(one.stray_returns, _MOST_SIZES) - 1, -1)
+            for size in range(wanted.size, wanted.size - min(wanted.stray_returns, _MOST_SIZES) - 1, -1)
             for uid in self._by_size.get(size, ())
         ]
         if not alike:
             return None
         self._read([uid for uid in alike if uid not in self._contents])
-        uid = self._same(one, alike)
+        uid = self._same(wanted, alike)
         self._ahead = 1 if uid is None else min(2 * self._ahead, _WINDOW_MESSAGES)
         if uid is not None:
             self._by_size[self._sizes[uid]].remove(uid)
         return uid
 
-    def _same(self, one: Wanted, alike: Sequence[int]) -> int | None:
-        exactly = [uid for uid in alike if self._contents[uid].digest == one.digest]
-        nearly = (uid for uid in alike if self._contents[uid].likeness == one.likeness)
+    def _same(self, wanted: Wanted, alike: Sequence[int]) -> int | None:
+        exactly = [uid for uid in alike if self._contents[uid].digest == wanted.digest]
+        nearly = (uid for uid in alike if self._contents[uid].likeness == wanted.likeness)
         return exactly[0] if exactly else next(nearly, None)
 
     def _read(self, wanted: Sequence[int]) -> None:

@@ -51,7 +51,7 @@ class Look(Record, kw_only=True):
     @property
     def seconds(self) -> float:
         """All of it: what somebody waits who opens the mailbox and reads a message."""
-        return sum(one for one in self.steps.values() if one is not None)
+        return sum(step for step in self.steps.values() if step is not None)
 
     @property
     def steps(self) -> dict[str, float | None]:

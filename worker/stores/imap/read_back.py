@@ -40,22 +40,22 @@ class ReadBack:
             elif differences := "; ".join(_differences(one, found, contents.get(one.uid, one.digest))):
                 self._altered(one, differences)
 
-    def _is_chosen(self, one: Sent) -> bool:
+    def _is_chosen(self, sent: Sent) -> bool:
         self._count += 1
-        return self._everything or not one.is_plain or self._count % _SAMPLE == 1
+        return self._everything or not sent.is_plain or self._count % _SAMPLE == 1
 
     def _contents(self, sent: Sequence[Sent]) -> dict[int, bytes]:
         uids = [one.uid for one in sent]
         return Present(self._session, self._folder, uids).digests(uids) if uids else {}
 
 
-def _differences(one: Sent, found: Seen, digest: bytes) -> Iterator[str]:
-    if found.size != one.size:
-        yield f"{one.size} bytes became {found.size}"
-    elif digest != one.digest:
-        yield f"the bytes are not the same, though they are as many ({one.size})"
+def _differences(sent: Sent, found: Seen, digest: bytes) -> Iterator[str]:
+    if found.size != sent.size:
+        yield f"{sent.size} bytes became {found.size}"
+    elif digest != sent.digest:
+        yield f"the bytes are not the same, though they are as many ({sent.size})"
     there = {flag.casefold() for flag in found.flags}
-    if lacking := [flag for flag in one.flags if flag.casefold() not in there]:
+    if lacking := [flag for flag in sent.flags if flag.casefold() not in there]:
         yield f"without {', '.join(lacking)}"
-    if one.seconds is not None and (found.date is None or int(found.date.timestamp()) != one.seconds):
+    if sent.seconds is not None and (found.date is None or int(found.date.timestamp()) != sent.seconds):
         yield f"the date became {found.date}"

@@ -32,7 +32,9 @@ class Shown(NamedTuple):
 
 def imap_flags(letters: str) -> frozenset[str]:
     """System flags for the letters of the Maildir convention."""
-    return frozenset(FLAGS[one] for one in letters if one in FLAGS and FLAGS[one].startswith("\\"))
+    return frozenset(
+        FLAGS[letter] for letter in letters if letter in FLAGS and FLAGS[letter].startswith("\\")
+    )
 
 
 class ShownAccount:

@@ -42,14 +42,19 @@ BACKUP = BackupSet(
 
 
 def test_each_mailbox_counts_once() -> None:
-    assert [(one.path, one.users, one.messages) for one in partitions(BACKUP)] == [("/p", 2, 4), ("/q", 1, 2)]
+    assert [(partition.path, partition.users, partition.messages) for partition in partitions(BACKUP)] == [
+        ("/p", 2, 4),
+        ("/q", 1, 2),
+    ]
     held = groups(BACKUP, LogicalPath("p"))
-    assert [(one.path, one.users) for one in held] == [("/p/a", 1), ("/p/b", 2), ("/p/user", 2)]
-    assert [one.path for one in groups(BACKUP, LogicalPath("q"))] == ["/q/user"]
+    assert [(heading.path, heading.users) for heading in held] == [("/p/a", 1), ("/p/b", 2), ("/p/user", 2)]
+    assert [group.path for group in groups(BACKUP, LogicalPath("q"))] == ["/q/user"]
 
 
 def test_users_come_under_the_group_that_was_named() -> None:
-    assert [(path, one.run) for path, one in users(BACKUP, LogicalPath("p", "user"))] == [
+    assert [
+        (path, mailbox_version.run) for path, mailbox_version in users(BACKUP, LogicalPath("p", "user"))
+    ] == [
         ("/p/user/ann", "2"),
         ("/p/user/x%2Fy", "2"),
     ]
@@ -86,7 +91,7 @@ def test_a_name_without_its_domain_stands_for_all_of_that_name() -> None:
     names = ("ann@example.org", "ann@example.net", "hann@example.org")
     versions = tuple(version("p", "a", name, run) for name in names for run in ("1", "2"))
     found = levels.mailboxes_of(BackupSet(versions=versions, archives=Holdings()), LogicalPath(), "ann")
-    assert [(path, one.run) for path, one in found] == [
+    assert [(path, mailbox_version.run) for path, mailbox_version in found] == [
         ("/p/a/ann@example.net", "2"),
         ("/p/a/ann@example.org", "2"),
     ]

@@ -46,7 +46,9 @@ def timeline(*versions: Version, moments: list[RunId] = RUNS, group: str | None 
 
 def days(found: Timeline) -> list[tuple[int, int, int]]:
     """Of each span the day of its version, and the first and last day on which it is shown."""
-    return [(RUNS.index(one.version.run), RUNS.index(one.first), RUNS.index(one.last)) for one in found.spans]
+    return [
+        (RUNS.index(span.version.run), RUNS.index(span.first), RUNS.index(span.last)) for span in found.spans
+    ]
 
 
 def test_a_version_is_shown_until_the_next() -> None:
@@ -73,7 +75,7 @@ def test_departed_and_back() -> None:
     found = timeline(version(0), version(2, departed="removed"), version(5))
     assert days(found) == [(0, 0, 1), (2, 2, 4), (5, 5, 7)]
     assert found.at(RUNS[3]) is None
-    assert [one.version.run for one in found.between(RUNS[1], RUNS[4])] == [RUNS[0], RUNS[2]]
+    assert [span.version.run for span in found.between(RUNS[1], RUNS[4])] == [RUNS[0], RUNS[2]]
 
 
 def test_from_one_group_to_another() -> None:

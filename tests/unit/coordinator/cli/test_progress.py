@@ -146,7 +146,7 @@ def test_a_watched_engine_tells_the_display(capsys: pytest.CaptureFixture[str]) 
         engine = watched(
             local_engine(0),
             display,
-            lambda one: (str(one.task.number), Amount(one.report or 0, one.report or 0)),
+            lambda outcome: (str(outcome.task.number), Amount(outcome.report or 0, outcome.report or 0)),
         )
         outcomes = list(engine(_double, [Job(1), Job(2)], display.progress))
     assert [one.report for one in outcomes] == [2, 4]

@@ -53,7 +53,7 @@ def test_the_list(staging: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "purged" not in middle
     assert "done, purged" in oldest
     runs = document(capsys, "--staging", staging)["runs"]
-    assert [one["purged"] for one in runs] == [False, False, True]
+    assert [run["purged"] for run in runs] == [False, False, True]
     assert (
         runs[0]
         | {
@@ -81,7 +81,7 @@ def test_one_run(staging: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("unchanged", False),
     ]
     assert facts["departed_mailboxes"] == [{"path": "/primary/user/bob", "reason": "removed", "detail": ""}]
-    assert [one["reason"] for one in facts["alarm_entries"]] == ["mailbox-shrunk"]
+    assert [entry["reason"] for entry in facts["alarm_entries"]] == ["mailbox-shrunk"]
 
 
 def test_a_purged_run_is_told_of(staging: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def test_everybody_is_proven_in_turn_from_each_place(staging: Path) -> None:
         assert (done.drill.proven, done.drill.failed, done.drill.untried) == (4, 0, 0)
         clock.passes(86_400)
     proofs = Proofs(staging).all()
-    assert {one.user for one in proofs} == set(USERS)
+    assert {proof.user for proof in proofs} == set(USERS)
     (share,) = shares(staging, clock.time)
     assert (share.mailboxes, share.proven, share.never, share.share) == (12, 12, 0, 1.0)
     for user in USERS:
@@ -164,7 +164,7 @@ def test_limits_of_time_and_bytes_and_room(staging: Path) -> None:
     assert drill(staging, replace(CONFIG, limit_bytes=20_000), ["vault"], trials, clock).drill.proven == 2
     small = drill(staging, replace(CONFIG, limit_bytes=8000), ["vault"], trials, clock)
     assert (small.drill.proven, small.drill.untried) == (0, 4)
-    assert {one.error for one in small.proofs} == {"it is larger than drill.bytes"}
+    assert {proof.error for proof in small.proofs} == {"it is larger than drill.bytes"}
     narrow = drill(staging, replace(CONFIG, scratch_bytes=8000), ["vault"], trials, clock)
     assert {one.error for one in narrow.proofs} == {"it is larger than drill.scratch_space"}
     full = drill(staging, replace(CONFIG, reserve_bytes=1 << 60), ["vault"], trials, clock)
@@ -184,7 +184,7 @@ def test_what_can_not_be_tried_keeps_nobody_out(staging: Path) -> None:
         drill(staging, CONFIG, ["vault"], trials, clock)
         assert len(trials.calls) - before <= 2 * CONFIG.sample.mailboxes
         clock.passes(86_400)
-    known = {one.user: one.outcome for one in Proofs(staging).all()}
+    known = {proof.user: proof.outcome for proof in Proofs(staging).all()}
     assert known == {user: "untried" if user in sick else "proven" for user in USERS}
 
 
@@ -279,7 +279,7 @@ def test_a_mailbox_that_ends_drills_by_force_waits_for_its_turn_and_is_told(
     assert proof is not None
     assert (proof.deaths, proof.outcome) == (len(turns), "failed" if before == "failed" else "untried")
     assert proof.lacks == ((lack,) if before == "failed" else ())
-    told = {one.notice.cause: one.notice for one in NoticeRecord(staging).lasting()}
+    told = {standing.notice.cause: standing.notice for standing in NoticeRecord(staging).lasting()}
     assert list(told) == ["drill-failed:ends:/primary/user/u03"]
     alone = [LogicalPath.parse("/primary/user/u03")]
     tell_people(staging, drill(staging, CONFIG, ["vault"], Trials(clock, all_well), clock, alone), clock.time)
@@ -312,8 +312,8 @@ def test_earlier_moments_are_no_proof_of_the_newest(staging: Path) -> None:
     drill(staging, config, ["vault"], trials, clock)
     earlier = {user for user, at, _ in trials.calls[mark:] if at == run_id(0)}
     assert earlier
-    for one in Proofs(staging).all():
-        assert (one.proven == before[one.user]) == (one.user in earlier)
+    for proof in Proofs(staging).all():
+        assert (proof.proven == before[proof.user]) == (proof.user in earlier)
 
 
 def test_paths_and_mailboxes_that_are_gone(staging: Path) -> None:
@@ -326,7 +326,7 @@ def test_paths_and_mailboxes_that_are_gone(staging: Path) -> None:
     with Catalog.open(staging, write=True) as catalog:
         commit(catalog, 2, unit(2, users=USERS[1:], departed=("u00",)))
     drill(staging, config, ["vault"], trials, clock)
-    assert {one.user for one in Proofs(staging).all()} == set(USERS[1:])
+    assert {proof.user for proof in Proofs(staging).all()} == set(USERS[1:])
     with pytest.raises(NotFoundError):
         drill(staging, config, ["vault"], trials, clock, [LogicalPath.parse("/primary/other")])
 
@@ -348,7 +348,7 @@ def test_a_mailbox_that_meets_a_fault_of_ours_keeps_nobody_out(staging: Path) ->
     for _ in range(8):
         drill(staging, CONFIG, ["vault"], trials, clock)
         clock.passes(86_400)
-    found = {one.user: (one.outcome, one.error) for one in Proofs(staging).all()}
+    found = {proof.user: (proof.outcome, proof.error) for proof in Proofs(staging).all()}
     assert found[USERS[0]] == ("untried", "KeyError: 'ours'; this is a bug")
     assert {outcome for outcome, _ in found.values()} == {"untried", "proven"}
     assert len(found) == len(USERS)
@@ -364,4 +364,8 @@ def test_damage_at_a_place_that_is_away_now_is_not_mended_by_another(staging: Pa
     clock.passes(86_400)
     done = drill(staging, config, ["vault", "ceph"], Trials(clock, away("vault")), clock)
     assert done.away == {"vault": "not there"}
-    assert {one.user for one in Proofs(staging).all() if one.outcome == "failed"} == {"u00", "u01", "u02"}
+    assert {proof.user for proof in Proofs(staging).all() if proof.outcome == "failed"} == {
+        "u00",
+        "u01",
+        "u02",
+    }

@@ -35,10 +35,10 @@ def candidates(count: int, size_bytes: int = 1000) -> list[Candidate]:
 
 def proven(some: Iterable[Candidate], when: datetime, outcome: Outcome = "proven") -> dict[Mailbox, Proof]:
     return {
-        one.mailbox: Proof(
-            partition=one.partition,
-            group=one.group,
-            user=one.user,
+        candidate.mailbox: Proof(
+            partition=candidate.partition,
+            group=candidate.group,
+            user=candidate.user,
             drill=1,
             tried=when,
             outcome=outcome,
@@ -46,7 +46,7 @@ def proven(some: Iterable[Candidate], when: datetime, outcome: Outcome = "proven
             run=RUN,
             place="depot",
         )
-        for one in some
+        for candidate in some
     }
 
 
@@ -57,7 +57,7 @@ def sample(
 
 
 def users(picks: Iterable[Pick], why: str) -> list[str]:
-    return [one.candidate.user for one in picks if one.why == why]
+    return [pick.candidate.user for pick in picks if pick.why == why]
 
 
 def test_who_was_never_proven_comes_first_then_who_was_long_ago() -> None:
@@ -66,7 +66,7 @@ def test_who_was_never_proven_comes_first_then_who_was_long_ago() -> None:
     picks = sample(some, known)
     assert len(picks) == RULES.mailboxes
     assert picks[0].why == "unproven"
-    assert set(users(picks, "unproven")) == {one.user for one in some[:7]}
+    assert set(users(picks, "unproven")) == {candidate.user for candidate in some[:7]}
     assert (len(users(picks, "random")), len(users(picks, "largest"))) == (2, 1)
     later = sample(some, known | proven(some[:7], NOW))
     assert {some[50].user, some[51].user} <= set(users(later, "unproven"))
@@ -97,8 +97,8 @@ def test_each_of_the_largest_has_its_turn_once_a_week() -> None:
         now = NOW + week * 7 * DAY
         (name,) = users(line(some, known, RULES, ROOM, now, week), "largest")
         turns.append(name)
-        (one,) = [one for one in some if one.user == name]
-        known[one.mailbox] = replace(known[one.mailbox], largest=now, proven=now)
+        (candidate,) = [one for one in some if one.user == name]
+        known[candidate.mailbox] = replace(known[candidate.mailbox], largest=now, proven=now)
         assert not users(line(some, known, RULES, ROOM, now + 6 * DAY, week), "largest")
     assert sorted(turns) == sorted(one.user for one in some[90:])
 
@@ -112,17 +112,17 @@ def test_what_is_larger_than_the_limits_is_not_taken_for_its_size() -> None:
 def test_only_who_is_proven_is_restored_as_it_was_earlier() -> None:
     some = candidates(40)
     known = proven(some[20:], NOW - DAY)
-    picks = [one for seed in range(20) for one in sample(some, known, seed=seed)]
+    picks = [pick for seed in range(20) for pick in sample(some, known, seed=seed)]
     earlier = {one.candidate.user for one in picks if one.earlier}
     assert earlier
-    assert earlier <= {one.user for one in some[20:]}
+    assert earlier <= {candidate.user for candidate in some[20:]}
     assert all(one.why == "random" for one in picks if one.earlier)
 
 
 def test_a_place_that_is_away_leaves_room_for_all_others() -> None:
     some = candidates(25)
-    every = [one.candidate.user for one in line(some, {}, RULES, ROOM, NOW, 1)]
-    assert sorted(every) == [one.user for one in some]
+    every = [pick.candidate.user for pick in line(some, {}, RULES, ROOM, NOW, 1)]
+    assert sorted(every) == [candidate.user for candidate in some]
 
 
 def test_numbers() -> None:

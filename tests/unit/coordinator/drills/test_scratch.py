@@ -39,7 +39,7 @@ def test_what_a_killed_drill_has_left_goes_and_what_another_uses_stays(tmp_path:
         assert Scratch(root, 0).left_behind == 1
         assert not left.exists()
         assert used.exists()
-    assert [one.name for one in root.iterdir()] == ["drill.of somebody else"]
+    assert [path.name for path in root.iterdir()] == ["drill.of somebody else"]
 
 
 def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:

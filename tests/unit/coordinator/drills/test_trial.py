@@ -116,8 +116,8 @@ def test_silent_damage_is_found_and_named(place: Place, spoil: Callable[[Path], 
     found = place.attempt()
     assert (found.outcome, found.place, found.away) == ("failed", "vault", "")
     assert found.lacks
-    assert all(one.path.startswith(str(JANE)) for one in found.lacks)
-    assert not reason or {one.reason for one in found.lacks} == {reason}
+    assert all(lack.path.startswith(str(JANE)) for lack in found.lacks)
+    assert not reason or {skip.reason for skip in found.lacks} == {reason}
     assert place.attempt(JANE, "latest", "ceph").outcome == "proven"
 
 
@@ -126,7 +126,7 @@ def test_damage_that_others_have_is_none(place: Place) -> None:
     _, second = place.archives()
     damage(second, FrameType.BLOCK)
     found = place.attempt()
-    assert {one.path for one in found.lacks} == {f"{JANE}/INBOX/4", f"{JANE}/INBOX/5"}
+    assert {lack.path for lack in found.lacks} == {f"{JANE}/INBOX/4", f"{JANE}/INBOX/5"}
     assert found.messages == 6
     assert place.attempt(JOE).outcome == "proven"
 

@@ -112,10 +112,10 @@ def test_the_plan_says_what_is_shared(chain: StagedChain) -> None:
     shared = three_nights(chain)
     plan = rehearse(chain.staging, "jane", ErasureMeans(), NOW, HERE)
     assert plan.shared_bytes == len(shared)
-    assert {one.record.run for one in plan.rewritten} | {one.run for one in plan.deleted} == set(
-        chain.moments
-    )
-    assert [one.user for one in plan.whom.present] == ["jane"]
+    assert {compaction.record.run for compaction in plan.rewritten} | {
+        record.run for record in plan.deleted
+    } == set(chain.moments)
+    assert [mailbox.user for mailbox in plan.whom.present] == ["jane"]
     assert b"{jane:" in plain_bytes(chain.staging), "nothing has changed"
     assert read_erasures(chain.staging) == ()
 
@@ -154,7 +154,7 @@ def test_nothing_comes_back_from_an_old_copy(
     (chain.staging / ".mailhaul" / "catalog.sqlite").write_bytes(catalog)
     rebuild_catalog(chain.staging, every_archive=True)
     with Catalog.open(chain.staging) as rebuilt:
-        assert not any(one.user == "jane" for one in rebuilt.histories())
+        assert not any(history.user == "jane" for history in rebuilt.histories())
     check_others(chain)
     assert read_progress(chain.staging, read_erasures(chain.staging)[0].erasure).state == "begun"
     go_on(chain.staging, ErasureMeans(), NOW, HERE)
@@ -195,7 +195,7 @@ def test_a_locked_copy_is_due_until_its_lock_ends(tmp_path: Path, monkeypatch: p
     ends = {copy.locked_until for copy in store.archives("cloud").values()}
     means = ErasureMeans(destinations=chain.destinations)
     plan = rehearse(chain.staging, "jane", means, swept.now, HERE)
-    assert [(one.place, one.copies, one.locked) for one in plan.copies] == [("cloud", 3, 3)]
+    assert [(copies.place, copies.copies, copies.locked) for copies in plan.copies] == [("cloud", 3, 3)]
     assert plan.copies[0].until == max(filter(None, ends))
     erasure = erase(chain.staging, plan, "17", means, swept.now, HERE)
     old = set(store.archives("cloud"))
@@ -204,7 +204,7 @@ def test_a_locked_copy_is_due_until_its_lock_ends(tmp_path: Path, monkeypatch: p
         look_again(chain.staging, chain.destinations, swept.now)
         progress = read_progress(chain.staging, erasure)
         assert progress.state == "due"
-        due = {one.name: one.until for one in progress.remaining}
+        due = {remaining.name: remaining.until for remaining in progress.remaining}
         assert old <= due.keys()
         assert {due[name] for name in old} == ends
         check_others(chain)

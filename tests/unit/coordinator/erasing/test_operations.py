@@ -40,10 +40,10 @@ def test_names_go_from_the_queue_and_from_what_was_printed(tmp_path: Path) -> No
     unname_records(tmp_path, ERASED, ["primary"], LAST)
     unname_records(tmp_path, ERASED, ["primary"], LAST)
 
-    one = queue.get(done)
-    assert one.request.arguments == ("/primary/user/(erased)", "--into", "Back")
-    assert (one.request.reason, one.state) == ("(erased) asked for it", "failed")
-    assert "jane" not in one.error
+    operation = queue.get(done)
+    assert operation.request.arguments == ("/primary/user/(erased)", "--into", "Back")
+    assert (operation.request.reason, operation.state) == ("(erased) asked for it", "failed")
+    assert "jane" not in operation.error
     assert (queue.get(waiting).state, queue.get(waiting).attempts) == ("stopped", 0)
     assert not queue.begin(waiting, 2, NOW), "it does not begin"
     kept = queue.get(other)

@@ -47,7 +47,7 @@ class Told:
         self.closed = 0
 
     def __call__(self, hosts: Sequence[HostRules]) -> Probes:
-        self.hosts += [one.host for one in hosts]
+        self.hosts += [host.host for host in hosts]
         return self  # type: ignore[return-value]
 
     def reports(self, _now: float) -> list[Report]:
@@ -103,7 +103,7 @@ def make(staging: Path, clock: Time, told: Told, lines: list[str]) -> Iterator[M
     made: list[Governor] = []
 
     def governor(**hosts: HostRules) -> Governor:
-        named = {HERE if name == "here" else name: one for name, one in hosts.items()}
+        named = {HERE if name == "here" else name: host_rules for name, host_rules in hosts.items()}
         made.append(Governor(staging, "ours", named, clock, lines.append, told))
         for name in named:
             made[-1].occupied(name, 4, 4)
@@ -134,7 +134,7 @@ def test_users_who_wait_slow_the_work_on_their_host_alone(
     assert governor.level("mail01") == 0.05
     assert governor.level("mail02") == governor.level("unknown") == 1.0
     assert sorted(told.hosts) == ["mail01", "mail02"]
-    said = {(one.host, one.governor): one.share for one in governor.held_back()}
+    said = {(back.host, back.governor): back.share for back in governor.held_back()}
     assert said == {("mail01", "ours"): pytest.approx(0.05), ("mail02", "ours"): 1.0}
     assert governor.held_back() == []
     slow, fast = fresh_states(staging, utc(clock.now()))

@@ -83,7 +83,7 @@ def test_a_run_from_beginning_to_end(log: Log, lines: list[str]) -> None:
     run.failed(Failure(what="archive", error=StoreError("gone")))
     run.ended("partial")
     events = [json.loads(line) for line in lines]
-    assert [one["event"] for one in events] == [
+    assert [event["event"] for event in events] == [
         "run.started",
         "run.planned",
         "unit.started",

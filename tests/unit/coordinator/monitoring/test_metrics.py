@@ -53,9 +53,9 @@ def samples(registry: CollectorRegistry) -> dict[str, float]:
     """Every sample by its name and labels, as a scrape sees them."""
     found = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
-        for one in family.samples:
-            labels = ",".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
-            found[f"{one.name}{{{labels}}}" if labels else one.name] = one.value
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return found
 
 

@@ -74,7 +74,7 @@ def test_units_go_from_planned_over_running_to_their_end(course: Course, clock: 
     assert (status.run, status.pid, status.state, status.units) == (RUN, PID, "running", ())
     assert status.skipped == {"no-group": 2, "permission": 2, "changed": 1}
     assert status.failed == {"store": 1}
-    assert [(one.what, one.code) for one in status.failures] == [(b.label, "store")]
+    assert [(failure.what, failure.code) for failure in status.failures] == [(b.label, "store")]
     course.ended("partial")
     assert course.status().state == "partial"
 
@@ -122,12 +122,14 @@ def test_groups_are_added_up_apart(course: Course) -> None:
     course.planned(make_plan(*units))
     course.progress(make_progress(units[1], 500))
     status = course.status()
-    assert [(one.partition, one.group, one.units.running, one.done.size_bytes) for one in status.groups] == [
+    assert [
+        (group.partition, group.group, group.units.running, group.done.size_bytes) for group in status.groups
+    ] == [
         ("p", "a", 0, 0),
         ("p", "b", 1, 500),
         ("q", "a", 0, 0),
     ]
-    assert [(one.host, one.running, one.lost) for one in status.hosts] == [
+    assert [(host.host, host.running, host.lost) for host in status.hosts] == [
         ("store01", 0, ""),
         ("store02", 0, ""),
     ]
@@ -161,16 +163,16 @@ def test_lost_hosts_and_what_waits_for_them(course: Course) -> None:
     course.attempted(b, "store02", 1)
     course.host_changed("store02", HostLostError("no word for 30 s"))
     status = course.status()
-    assert [one.waiting for one in status.units] == ["", LOST]
-    assert [(one.host, one.running, one.lost) for one in status.hosts] == [
+    assert [unit.waiting for unit in status.units] == ["", LOST]
+    assert [(host.host, host.running, host.lost) for host in status.hosts] == [
         ("store01", 1, ""),
         ("store02", 1, "no word for 30 s"),
     ]
     course.host_changed("store02", None)
     course.attempted(b, "store02", 2)
     status = course.status()
-    assert [(one.waiting, one.attempt) for one in status.units] == [("", 1), ("", 2)]
-    assert {one.lost for one in status.hosts} == {""}
+    assert [(unit_status.waiting, unit_status.attempt) for unit_status in status.units] == [("", 1), ("", 2)]
+    assert {host_status.lost for host_status in status.hosts} == {""}
     course.waiting("outside the window 22:00-06:00")
     assert course.status().waiting == "outside the window 22:00-06:00"
     course.ended("failed", KeyboardInterrupt())
@@ -198,7 +200,7 @@ def test_sums_hold_whatever_is_told_in_whatever_order(told: list[tuple[int, str,
         assert sum(asdict(status.counts).values()) == len(units)
         assert len(status.units) == status.counts.running
         for name, count in asdict(status.done).items():
-            assert count == sum(getattr(one.done, name) for one in status.groups) >= getattr(before, name)
+            assert count == sum(getattr(group.done, name) for group in status.groups) >= getattr(before, name)
         assert status.expected_bytes >= status.done.size_bytes
         before = status.done
     if course.status().counts.planned + course.status().counts.running == 0:
@@ -355,7 +357,9 @@ def recorded(
 
 
 def good(catalog: Catalog) -> dict[str, tuple[RunId | None, datetime | None]]:
-    return {f"{one.partition}/{one.group}": (one.run, one.sealed) for one in catalog.last_good()}
+    return {
+        f"{backup.partition}/{backup.group}": (backup.run, backup.sealed) for backup in catalog.last_good()
+    }
 
 
 @pytest.fixture
@@ -404,7 +408,7 @@ def test_a_run_over_less_than_a_group_is_no_good_one(
 def test_runs_can_be_limited_to_the_newest(catalog: Catalog) -> None:
     for hours in range(4):
         recorded(catalog, hours)
-    assert [one.run for one in catalog.runs(2)] == [run_id(3), run_id(2)]
+    assert [run.run for run in catalog.runs(2)] == [run_id(3), run_id(2)]
     assert len(catalog.runs()) == 4
 
 
@@ -443,7 +447,7 @@ def test_a_run_is_seen_while_its_owner_holds_the_lock(catalog: Catalog, tmp_path
 def test_only_configured_groups_are_wanted(catalog: Catalog, tmp_path: Path) -> None:
     recorded(catalog, 0)
     overview = take_overview(tmp_path, NOW, wanted={("p", "b"), ("q", "b")})
-    assert [(one.partition, one.group) for one in overview.good] == [("p", "b")]
+    assert [(backup.partition, backup.group) for backup in overview.good] == [("p", "b")]
 
 
 def test_a_damaged_catalog_is_told(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ HOUR = timedelta(hours=1)
 
 
 def said(staging: Path) -> list[tuple[str, str]]:
-    return [(one.kind, one.notice.subject) for one in reversed(NoticeRecord(staging).sayings(99))]
+    return [(saying.kind, saying.notice.subject) for saying in reversed(NoticeRecord(staging).sayings(99))]
 
 
 def test_volumes_that_are_wanted(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_volumes_that_are_wanted(tmp_path: Path) -> None:
     inventory.came("default", "v7")
     reconcile(tmp_path, "tape-wanted", volumes(tmp_path), NOW + 6 * HOUR)
     assert said(tmp_path)[2:] == [("over", "Tape wanted in robot: T7")]
-    assert [one.notice.facts["pool"] for one in NoticeRecord(tmp_path).lasting()] == ["offsite"]
+    assert [standing.notice.facts["pool"] for standing in NoticeRecord(tmp_path).lasting()] == ["offsite"]
 
 
 def test_keys_that_nobody_has_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_groups_of_which_nothing_is_proven(tmp_path: Path) -> None:
         )
 
     groups = [share("a", 10, 0), share("b", 10, 1), share("empty", 0, 0)]
-    assert [one.cause for one in proofs(groups)] == ["proof-old:/p/a"]
+    assert [proof.cause for proof in proofs(groups)] == ["proof-old:/p/a"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_commands_tell_of_their_end_and_a_good_one_ends_it(
     tell_of_command(tmp_path, "sweep", ("--to", "vault"), EXIT_OK, "", NOW)
     assert [subject for _, subject in said(tmp_path)] == kinds
     tell_of_command(tmp_path, "sweep", (), EXIT_OK, "", NOW)
-    assert said(tmp_path)[len(kinds) :] == [("over", one) for one in kinds]
+    assert said(tmp_path)[len(kinds) :] == [("over", kind) for kind in kinds]
     assert NoticeRecord(tmp_path).lasting() == ()
 
 
@@ -144,7 +144,7 @@ def test_one_that_failed_after_it_had_left_something_undone_ends_nothing(tmp_pat
     tell_of_command(tmp_path, "sweep", (), EXIT_FAILED, "", NOW)
     assert len(NoticeRecord(tmp_path).lasting()) == 2
     tell_of_command(tmp_path, "sweep", (), EXIT_SKIPPED, "", NOW)
-    assert [one.notice.event for one in NoticeRecord(tmp_path).lasting()] == ["skipped"]
+    assert [standing.notice.event for standing in NoticeRecord(tmp_path).lasting()] == ["skipped"]
 
 
 def test_a_purge_that_left_only_what_is_being_read_has_begun_and_done_the_rest(tmp_path: Path) -> None:
@@ -168,7 +168,9 @@ def configured(staging: Path, *destinations: str, drill: DrillConfig | None = No
     return Config(
         staging=StagingConfig(path=staging, reserve_bytes=0),
         partitions=(),
-        destinations=tuple(DirectoryDestination(name=one, path=f"/srv/{one}") for one in destinations),
+        destinations=tuple(
+            DirectoryDestination(name=destination, path=f"/srv/{destination}") for destination in destinations
+        ),
         drill=drill or DrillConfig(),
     )
 
@@ -189,7 +191,7 @@ def test_what_is_said_of_a_place_is_over_when_it_is_no_destination_any_more(tmp_
     taken_out(configured(tmp_path, "vault", "old"), NOW)
     assert len(NoticeRecord(tmp_path).lasting()) == 3
     taken_out(configured(tmp_path, "vault"), NOW)
-    assert [one.notice.subject for one in NoticeRecord(tmp_path).lasting()] == ["jane", "vault"]
+    assert [standing.notice.subject for standing in NoticeRecord(tmp_path).lasting()] == ["jane", "vault"]
     others = configured(tmp_path, "vault", "ceph", drill=DrillConfig(places=("ceph",)))
     taken_out(others, NOW + HOUR)  # somebody may have asked for a drill from there by hand
     assert len(NoticeRecord(tmp_path).lasting()) == 2

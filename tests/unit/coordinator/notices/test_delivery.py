@@ -58,7 +58,7 @@ class Box:
 
     @property
     def got(self) -> list[tuple[str, str]]:
-        return [(one.saying.kind, one.saying.notice.cause) for one in self.letters]
+        return [(letter.saying.kind, letter.saying.notice.cause) for letter in self.letters]
 
 
 def away(_: Letter) -> DeliveryError:
@@ -72,8 +72,8 @@ class Site:
         self.staging = staging
         self.time = SimulatedTime()
         self.boxes = {name: Box() for name in events or ("anna", "pager")}
-        for one in self.boxes.values():
-            one.now = self.time.now
+        for box in self.boxes.values():
+            box.now = self.time.now
         self.receivers = {name: frozenset(events.get(name, EVERYTHING)) for name in self.boxes}
         self.restart()
 
@@ -106,7 +106,7 @@ class Site:
             self.deliver()
 
     def standing(self, name: str) -> ChannelStanding:
-        (found,) = [one for one in NoticeRecord(self.staging).channels() if one.name == name]
+        (found,) = [channel for channel in NoticeRecord(self.staging).channels() if channel.name == name]
         return found
 
 
@@ -169,7 +169,7 @@ def test_one_letter_that_is_refused_holds_up_no_other(
     monkeypatch.setattr(delivery, "GIVE_UP", timedelta(days=1))
     site = Site(tmp_path)
     anna = site.boxes["anna"]
-    anna.fails = lambda one: DeliveryError("550 no") if one.saying.notice.cause == "a" else None
+    anna.fails = lambda letter: DeliveryError("550 no") if letter.saying.notice.cause == "a" else None
     site.raise_("a")
     site.raise_("b")
     site.deliver()
@@ -212,7 +212,7 @@ def test_what_was_on_the_way_when_the_process_died_goes_out_again_under_its_key(
     site.restart()  # the thread of before is as good as dead: its record is not written before the next
     anna.hold.set()
     site.deliver()
-    assert len({one.key for one in anna.letters}) == 1
+    assert len({letter.key for letter in anna.letters}) == 1
     assert site.standing("anna").waiting == 0
     site.restart()
     site.wait(timedelta(hours=2), 30 * MINUTE)
@@ -261,7 +261,7 @@ def test_receivers_that_are_gone_get_nothing_and_new_ones_what_comes(tmp_path: P
     site.raise_("b")
     site.deliver()
     assert site.boxes["ben"].got == [("new", "b")]
-    assert [one.name for one in NoticeRecord(tmp_path).channels()] == ["ben"]
+    assert [channel.name for channel in NoticeRecord(tmp_path).channels()] == ["ben"]
 
 
 def test_one_process_delivers_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ def test_what_was_said_long_ago_is_forgotten_but_not_what_waits_or_lasts(tmp_pat
     site.deliver()
     record = NoticeRecord(tmp_path)
     record.forget(NOW + timedelta(days=100))
-    assert [one.notice.cause for one in record.lasting()] == ["lasts"]
+    assert [standing.notice.cause for standing in record.lasting()] == ["lasts"]
     assert record.past(9) == ()
-    assert [one.notice.cause for one in record.sayings(9)] == ["waits"]
+    assert [saying.notice.cause for saying in record.sayings(9)] == ["waits"]
     assert sum(times for _, _, times in record.said()) == 4

@@ -223,7 +223,7 @@ def test_a_night_that_was_not_good_is_not_well_though_nobody_raised_anything() -
 def test_what_somebody_knows_of_is_no_problem_any_more() -> None:
     known = replace(
         GOOD,
-        lasting=tuple(replace(one, acknowledged_by="page:anna") for one in BAD.lasting),
+        lasting=tuple(replace(lasting, acknowledged_by="page:anna") for lasting in BAD.lasting),
     )
     assert text(known).startswith("All is well.\n")
     assert text(known).count("known to page:anna") == 5

@@ -60,8 +60,8 @@ def robot(state: Path, allocation: str = "full", reuse_seconds: float | None = N
 
 def of_tapes(settings: TapeDestination, *volumes: KnownVolume, now: datetime = NOW) -> Sample:
     inventory = Inventory(settings.state)
-    for one in volumes:
-        inventory.put(one)
+    for known_volume in volumes:
+        inventory.put(known_volume)
     (found,) = on_record([settings], {}, now)
     return found
 
@@ -108,7 +108,7 @@ def test_a_record_that_is_broken_or_none_hides_nothing_else(tmp_path: Path) -> N
     (tmp_path / "volumes" / "00000000-0000-4000-8000-000000000000.json").write_text("{")
     cloud = S3Destination(name="cloud", bucket="b", journal="")
     new = replace(robot(tmp_path / "new"), name="new")
-    assert [one.place for one in on_record([robot(tmp_path), new, cloud], {}, NOW)] == ["cloud"]
+    assert [sample.place for sample in on_record([robot(tmp_path), new, cloud], {}, NOW)] == ["cloud"]
 
 
 @pytest.fixture
@@ -123,7 +123,10 @@ def staging(tmp_path: Path) -> Path:
 def test_object_storage_and_programs_hold_what_the_catalog_says(staging: Path) -> None:
     with Catalog.open(staging) as catalog:
         there = sum(
-            copy.size_bytes for one in catalog.archives() for copy in one.copies if copy.place == "vault"
+            copy.size_bytes
+            for archive in catalog.archives()
+            for copy in archive.copies
+            if copy.place == "vault"
         )
     held = held_by(staging)
     assert held["vault"] == there > 0
@@ -149,23 +152,23 @@ def test_what_fills_up_when_is_a_notice_and_in_the_digest_and_on_the_page(stagin
         held = {name: many - back * 1000 for name, many in held_by(staging).items()}
         days = [*on_record([cloud, endless], held, now)]
         days.append(replace(robot_now, used_bytes=robot_now.used_bytes - back * TB))
-        SpaceRecord(staging).note(replace(one, day=(now - back * DAY).date()) for one in days)
+        SpaceRecord(staging).note(replace(day, day=(now - back * DAY).date()) for day in days)
     config = Config(
         staging=StagingConfig(path=staging, reserve_bytes=0), partitions=(), destinations=destinations
     )
     spaces = Spaces(config, Rooms())
     spaces.look(now)
-    said = {one.notice.cause: one.notice for one in NoticeRecord(staging).lasting(("space",))}
+    said = {standing.notice.cause: standing.notice for standing in NoticeRecord(staging).lasting(("space",))}
     assert said["space:vault"].subject == "The destination vault is full in 3 days"
     assert "space:mirror" not in said
     assert "space:robot" not in said  # 13 TB are left, at 1 TB a day
-    found = {one.place: one for one in spaces.of(now)}
+    found = {space.place: space for space in spaces.of(now)}
     assert found["robot"].days_left == pytest.approx(13)
     digest = Digest(site="x", since=now - DAY, until=now, spaces=(*found.values(),))
     text = "\n".join(lines(digest, UTC))
     assert "robot: 13.0 TB of 24.0 TB free (54%), 1 empty volume, is full in 13 days" in text
     assert "there, grows by 1.0 kB a day" in text
-    places = {one.name: one for one in look_at_places(staging, destinations, now).places}
+    places = {place.name: place for place in look_at_places(staging, destinations, now).places}
     assert places["vault"].full == (now + 3 * DAY).date()
     assert places["robot"].full == (now + 13 * DAY).date()
     assert places["mirror"].full is None
@@ -176,5 +179,5 @@ def test_what_fills_up_when_is_a_notice_and_in_the_digest_and_on_the_page(stagin
     spaces.of(now)  # what is on record is looked at once an hour
     inventory = Inventory(tapes.state)
     inventory.put(volume(2, 12 * TB, finished=True))
-    later = {one.place: one for one in spaces.of(now + 2 * timedelta(hours=1))}
+    later = {place_space.place: place_space for place_space in spaces.of(now + 2 * timedelta(hours=1))}
     assert later["robot"].volumes == 0

@@ -62,8 +62,8 @@ class Site:
 
     @property
     def digests(self) -> list[str]:
-        found = [one.notice for one in NoticeRecord(self.staging).sayings(99)]
-        return [one.subject for one in reversed(found) if one.event == "digest"]
+        found = [saying.notice for saying in NoticeRecord(self.staging).sayings(99)]
+        return [notice.subject for notice in reversed(found) if notice.event == "digest"]
 
     @property
     def worked(self) -> str:
@@ -118,7 +118,7 @@ def test_a_switch_that_does_not_answer_is_tried_again_and_heard_of(
     site.until(SEVEN + 20 * HOUR)
     assert len(tries) < 12
     assert SEVEN + 4 * HOUR <= tries[-1] <= SEVEN + 5 * HOUR
-    said = [(one.kind, one.notice.event) for one in reversed(NoticeRecord(tmp_path).sayings(9))]
+    said = [(saying.kind, saying.notice.event) for saying in reversed(NoticeRecord(tmp_path).sayings(9))]
     assert said == [("new", "digest"), ("new", "switch-failed"), ("over", "switch-failed")]
     night = Nights(tmp_path).last_good()
     assert night is not None
@@ -205,7 +205,7 @@ def test_what_the_night_brought_is_in_the_digest(tmp_path: Path) -> None:
     (run,), (group,) = found.runs, found.groups
     assert (run.run, run.state, run.seconds) == (run_id(1), "done", 7200.0)
     assert (group.partition, group.group, group.mailboxes, group.failed) == ("primary", "user", 2, 0)
-    assert [one.place for one in found.spaces] == ["staging"]
+    assert [space.place for space in found.spaces] == ["staging"]
     assert found.behind == ()
 
 

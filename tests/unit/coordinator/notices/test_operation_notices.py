@@ -19,20 +19,20 @@ def test_one_that_hangs_is_one_matter_until_it_has_ended_well(tmp_path: Path) ->
     now = NOW
     notices = OperationNotices(tmp_path, lambda: now, QueueObserver(), lambda text: None)
     request = Request(kind="restore", arguments=("/primary",), asked_by="cli:root")
-    one = Operation(
+    operation = Operation(
         id=7, request=request, asked=NOW, state="waiting", waits_for=f"waits to be tried again: {HUNG}"
     )
     for _ in range(2):
-        notices.hung(one)
+        notices.hung(operation)
         now += timedelta(minutes=6)
     (standing,) = NoticeRecord(tmp_path).lasting()
     notice = standing.notice
     assert (notice.event, notice.cause) == ("operation-died", "operation-died:restore /primary")
     assert notice.subject == "The process of restore /primary hung before it began"
     assert notice.lines[0] == f"Operation 7: waits to be tried again: {HUNG}."
-    notices.hung(replace(one, state="failed", waits_for="", error=HUNG))
+    notices.hung(replace(operation, state="failed", waits_for="", error=HUNG))
     (standing,) = NoticeRecord(tmp_path).lasting()
     assert standing.notice.lines[:2] == (f"Operation 7: {HUNG}.", "It is not begun again by itself.")
     assert standing.times == 3
-    notices.ended(replace(one, id=8, state="done", waits_for="", exit_status=0, ended=now))
+    notices.ended(replace(operation, id=8, state="done", waits_for="", exit_status=0, ended=now))
     assert NoticeRecord(tmp_path).lasting() == ()

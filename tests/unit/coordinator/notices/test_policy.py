@@ -146,7 +146,7 @@ def test_neither_storm_nor_silence(steps: list[str | float]) -> None:
         assert not (before == "over" == after), "the end was said twice"
         assert not (before in ("new", "again") and after == "new"), "it was new twice"
     for when, _ in heard:
-        within = [one for one, _ in heard if when <= one < when + timedelta(days=1)]
+        within = [moment for moment, _ in heard if when <= moment < when + timedelta(days=1)]
         assert len(within) <= MOST_A_DAY
     if told.standing is not None and told.standing.over is None and told.standing.acknowledged is None:
         told.wait(24)

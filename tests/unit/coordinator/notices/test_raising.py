@@ -39,7 +39,7 @@ def test_many_that_raise_the_same_cause_are_heard_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: raise_notice(tmp_path, FULL, NOW), range(24)))
     record = NoticeRecord(tmp_path)
-    assert [one.times for one in record.lasting()] == [24]
+    assert [standing.times for standing in record.lasting()] == [24]
     assert len(record.sayings(9)) == 1
 
 
@@ -51,9 +51,9 @@ def test_reminders_and_the_end(tmp_path: Path) -> None:
     over(tmp_path, FULL.cause, NOW + 2 * DAY)
     over(tmp_path, "what never was", NOW)
     record = NoticeRecord(tmp_path)
-    assert [one.kind for one in record.sayings(9)] == ["over", "again", "new"]
+    assert [saying.kind for saying in record.sayings(9)] == ["over", "again", "new"]
     assert record.lasting() == ()
-    assert [one.over for one in record.past(5)] == [NOW + 2 * DAY]
+    assert [standing.over for standing in record.past(5)] == [NOW + 2 * DAY]
 
 
 def test_who_acknowledges_is_on_record_and_only_what_lasts_can_be(tmp_path: Path) -> None:

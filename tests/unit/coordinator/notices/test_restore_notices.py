@@ -30,7 +30,7 @@ ALTERED = Skipped(f"{JANE}/Archive/8", "owner", "not permitted")
 
 
 def said(staging: Path) -> list[tuple[str, str]]:
-    return [(one.kind, one.notice.subject) for one in reversed(NoticeRecord(staging).sayings(99))]
+    return [(saying.kind, saying.notice.subject) for saying in reversed(NoticeRecord(staging).sayings(99))]
 
 
 def lasting(staging: Path) -> Standing:

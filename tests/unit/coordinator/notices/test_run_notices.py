@@ -44,14 +44,16 @@ class Nights:
     def heard(self) -> list[str]:
         """All that was said, but that runs began."""
         said = reversed(NoticeRecord(self.staging).sayings(99))
-        return [f"{one.kind}: {one.notice.subject}" for one in said if one.notice.event != "started"]
+        return [
+            f"{saying.kind}: {saying.notice.subject}" for saying in said if saying.notice.event != "started"
+        ]
 
 
 def test_a_run_that_is_done(tmp_path: Path) -> None:
     nights = Nights(tmp_path)
     nights.run(0, VANISHED)
     assert nights.heard() == ["new: Backup of / is done"]
-    (began,) = [one for one in NoticeRecord(tmp_path).sayings(9) if one.notice.event == "started"]
+    (began,) = [saying for saying in NoticeRecord(tmp_path).sayings(9) if saying.notice.event == "started"]
     assert began.notice.subject == f"Backup {run_id(0)} has begun"
 
 

@@ -92,7 +92,10 @@ def test_it_takes_more_to_be_over_than_to_be_said() -> None:
             growth_bytes=1.0,
             days_left=days_left,
         )
-        return [one.cause for one in shortages([place], frozenset([cause_of("staging")] if known else []), 7)]
+        return [
+            shortage.cause
+            for shortage in shortages([place], frozenset([cause_of("staging")] if known else []), 7)
+        ]
 
     assert causes(6.9, 0.5, known=False) == ["space:staging"]
     assert causes(7.1, 0.5, known=False) == []
@@ -115,17 +118,17 @@ def test_places_are_measured_and_the_fullest_of_a_day_is_kept(tmp_path: Path) ->
     )
     (tmp_path / "area").mkdir()
     found = Spaces(config, Rooms()).of(NOW)
-    assert [one.place for one in found] == ["staging", "vault", "drive"]
+    assert [space.place for space in found] == ["staging", "vault", "drive"]
     staging, directory, _ = found
     assert staging.free_bytes is not None
     assert directory.free_bytes is not None
     assert staging.free_bytes < directory.free_bytes
-    assert all(one.used_bytes > 0 for one in found)
+    assert all(place_space.used_bytes > 0 for place_space in found)
     record = SpaceRecord(tmp_path)
     record.note([Sample(place="vault", day=TODAY, used_bytes=10, free_bytes=90)])
     record.note([Sample(place="vault", day=TODAY, used_bytes=40, free_bytes=60)])
     record.note([Sample(place="vault", day=TODAY, used_bytes=20, free_bytes=80)])
-    assert [(one.used_bytes, one.free_bytes) for one in record.samples()] == [(40, 60)]
+    assert [(sample.used_bytes, sample.free_bytes) for sample in record.samples()] == [(40, 60)]
     record.note([Sample(place="vault", day=TODAY + 70 * DAY, used_bytes=1, free_bytes=99)])
     assert [one.day for one in record.samples()] == [TODAY + 70 * DAY]
 
@@ -162,6 +165,6 @@ def test_a_place_that_does_not_answer_is_short_of_space_as_before(tmp_path: Path
         facts = {"place": name}
         raise_notice(tmp_path, Notice(event="space", cause=cause_of(name), subject="x", facts=facts), now)
     Spaces(config, Rooms()).look(now)
-    lasting = {one.notice.cause for one in NoticeRecord(tmp_path).lasting(("space",))}
+    lasting = {standing.notice.cause for standing in NoticeRecord(tmp_path).lasting(("space",))}
     assert cause_of("vault") in lasting
     assert cause_of("removed") not in lasting

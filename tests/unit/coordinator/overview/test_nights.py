@@ -73,7 +73,7 @@ def test_what_a_later_run_stored_is_not_held_against_the_night() -> None:
 
 def test_days_without_a_run_are_days_too() -> None:
     nights = nights_of([run()], MONDAY.date() - timedelta(days=1), MONDAY.date() + timedelta(days=1))
-    assert [(one.day, one.verdict) for one in nights] == [
+    assert [(night.day, night.verdict) for night in nights] == [
         ("2026-11-22", "none"),
         ("2026-11-23", "good"),
         ("2026-11-24", "none"),
@@ -109,10 +109,10 @@ def test_nights_are_those_of_the_runs_on_record(small: Path) -> None:
     last = catalogs.NEWEST.date()
     with Catalog.open(small) as catalog:
         nights = nights_between(catalog, last - timedelta(days=45), last).nights
-        everything = {one.run: one for one in catalog.runs()}
+        everything = {record.run: record for record in catalog.runs()}
         look = look_at_last_night(catalog, catalogs.NEWEST + timedelta(hours=5))
     assert len(nights) == 46
-    assert {one for night in nights for one in night.runs} == set(everything.values())
+    assert {run_record for night in nights for run_record in night.runs} == set(everything.values())
     assert sum(night.new_bytes for night in nights) == sum(one.new_bytes for one in everything.values())
     for night in nights:
         assert {one.started.date() for one in night.runs} <= {date.fromisoformat(night.day)}
@@ -129,7 +129,7 @@ def test_pages_of_runs_and_of_what_they_left_out_hold_everything_once(small: Pat
             found += page.runs
             if (before := page.before) is None:
                 break
-        assert [one.run for one in found] == [one.run for one in catalog.runs()]
+        assert [listed_run.run for listed_run in found] == [record.run for record in catalog.runs()]
         places = catalog.run_places()
         assert [one.places for one in found] == [places[one.run].places for one in found]
         run = max(found, key=lambda one: one.skipped).run

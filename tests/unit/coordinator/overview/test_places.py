@@ -36,13 +36,21 @@ def test_the_sums_are_those_of_the_archives(staging: Path, found: PlacesView) ->
     with Catalog.open(staging) as catalog:
         archives = list(catalog.archives())
         standing = catalog.copy_standing()
-    alone = [one for one in archives if len({copy.place for copy in one.copies if copy.state == "kept"}) == 1]
+    alone = [
+        archive
+        for archive in archives
+        if len({copy.place for copy in archive.copies if copy.state == "kept"}) == 1
+    ]
     assert found.archives == len(archives)
     assert (found.alone, found.unswept, found.nowhere) == (len(alone), standing.unswept, 0)
     assert found.alone == standing.alone
-    assert found.alone_since == min((one.sealed for one in alone if one.sealed), default=None)
+    assert found.alone_since == min((record.sealed for record in alone if record.sealed), default=None)
     for group in found.groups:
-        mine = [one for one in archives if (one.partition, one.group) == (group.partition, group.group)]
+        mine = [
+            archive_record
+            for archive_record in archives
+            if (archive_record.partition, archive_record.group) == (group.partition, group.group)
+        ]
         assert group.size_bytes == sum(one.size_bytes for one in mine)
         assert group.places["vault"] == sum(any(copy.place == "vault" for copy in one.copies) for one in mine)
 
@@ -51,8 +59,8 @@ def test_archives_of_which_nothing_is_left_are_told_first(tmp_path: Path) -> Non
     shape = catalogs.Shape(mailboxes=20, groups=2, nights=12, staged=3)
     catalogs.make(tmp_path, shape)
     with Catalog.open(tmp_path, write=True) as catalog:
-        one, other = [each for each in catalog.archives() if each.group == "group-02"][:2]
-        for archive, copies in ((one, one.copies), (other, other.copies[1:])):
+        record, other = [each for each in catalog.archives() if each.group == "group-02"][:2]
+        for archive, copies in ((record, record.copies), (other, other.copies[1:])):
             for copy in copies:
                 place = Location(copy.place, copy.name, copy.version, copy.size_bytes)
                 catalog.drop_copy(archive.archive, place)
@@ -63,18 +71,18 @@ def test_archives_of_which_nothing_is_left_are_told_first(tmp_path: Path) -> Non
 
 
 def test_each_place_says_what_was_not_read_again(staging: Path, found: PlacesView) -> None:
-    assert [(one.name, one.kind, one.configured) for one in found.places] == [
+    assert [(place.name, place.kind, place.configured) for place in found.places] == [
         ("staging", "staging", True),
         ("vault", "directory", True),
         ("mirror", "", False),
     ]
     with Catalog.open(staging) as catalog:
-        copies = [copy for one in catalog.archives() for copy in one.copies if copy.place == "vault"]
+        copies = [copy for archive in catalog.archives() for copy in archive.copies if copy.place == "vault"]
     (vault,) = found.places[1].copies
     assert vault.archives == len(copies)
-    never = [one for one in copies if one.checked is None]
+    never = [record for record in copies if record.checked is None]
     assert vault.unchecked == len(never) > 0
-    assert vault.unchecked_since == min(one.copied for one in never if one.copied)
+    assert vault.unchecked_since == min(copy_record.copied for copy_record in never if copy_record.copied)
     assert vault.checked_since == min(one.checked for one in copies if one.checked)
     assert 0 < found.places[1].news_bytes < vault.size_bytes
     space = found.places[1].space
@@ -91,7 +99,7 @@ def test_the_page_and_its_api(staging: Path) -> None:
     assert "not configured any more" in page
     assert "primary/group-01" in page
     told = client.get("/api/v1/places").json()
-    assert told["archives"] == sum(one["archives"] for one in told["groups"])
+    assert told["archives"] == sum(group["archives"] for group in told["groups"])
 
 
 def test_before_the_first_run_there_is_a_page_too(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def churned(state: State, rng: random.Random) -> State:
         if rng.random() < 0.5:
             continue
         for name, messages in folders.items():
-            left = tuple(one for one in messages if rng.random() < 0.6)
+            left = tuple(message for message in messages if rng.random() < 0.6)
             new[user][name] = left + tuple(mail(rng) for _ in range(rng.randrange(4)))
     return new
 
@@ -56,7 +56,7 @@ def churned(state: State, rng: random.Random) -> State:
 def check(chain: StagedChain, runs: list[RunId]) -> None:
     """These runs, and no others, can be restored, as they were."""
     with Catalog.open(chain.staging) as catalog:
-        assert [one.run for one in catalog.moments("primary", chain.group)] == runs
+        assert [moment.run for moment in catalog.moments("primary", chain.group)] == runs
     for run in chain.moments:
         if run in runs:
             assert chain.read(run) == chain.moments[run]
@@ -121,7 +121,7 @@ def test_data_of_an_old_archive_stays_where_it_is_needed(chain: StagedChain) -> 
     (old,) = chain.files()
     last = chain.run({"jane": {"INBOX": first[::10]}})
     report = purged(chain)
-    assert [one.file for one in report.compacted] == [old]
+    assert [compacted.file for compacted in report.compacted] == [old]
     assert report.compacted[0].new_file == old.replace(".mha", ".g1.mha")
     assert report.compacted[0].new_bytes < 5 * 20_000
     assert old not in chain.files()
@@ -180,7 +180,7 @@ def test_a_mailbox_that_is_gone_stays_until_its_last_moment_goes(chain: StagedCh
     purged(chain, 2)
     check(chain, list(chain.moments)[1:])
     with Catalog.open(chain.staging) as catalog:
-        assert {one.user for one in catalog.histories() if not one.departed} == {"jane"}
+        assert {history.user for history in catalog.histories() if not history.departed} == {"jane"}
 
 
 def test_a_departure_outlasts_compaction_and_the_catalog(chain: StagedChain) -> None:
@@ -214,8 +214,8 @@ def test_a_held_mailbox_keeps_all_its_versions(chain: StagedChain) -> None:
     assert len(report.compacted) == 0  # half of each archive is jane's
     assert len(purged(chain, below=0.9).compacted) == 3
     with Catalog.open(chain.staging) as catalog:
-        assert [one.run for one in catalog.histories(user="jane")] == list(chain.moments)
-        assert [one.run for one in catalog.histories(user="john")] == list(chain.moments)[-1:]
+        assert [history.run for history in catalog.histories(user="jane")] == list(chain.moments)
+        assert [version.run for version in catalog.histories(user="john")] == list(chain.moments)[-1:]
     for run, state in chain.moments.items():
         if run != max(chain.moments):
             assert chain.read_user(run, "jane") == state["jane"]
@@ -240,7 +240,7 @@ def test_a_run_over_a_part_keeps_the_others_versions(chain: StagedChain) -> None
     whole = chain.run({user: {"INBOX": (mail(rng),)} for user in ("jane", "john")})
     purged(chain)
     check(chain, [whole])
-    assert part not in {one for one in chain.moments if one == whole}
+    assert part not in {moment for moment in chain.moments if moment == whole}
 
 
 def test_groups_are_purged_by_themselves(tmp_path: Path) -> None:

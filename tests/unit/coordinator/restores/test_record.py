@@ -131,7 +131,7 @@ def test_a_report_tells_what_helps(tmp_path: Path) -> None:
     with restoring(tmp_path) as record:
         total = RestoreReport(restored=5, damaged=(lost,), skipped=(refused, notice))
         written = write_report(record, NOW, total)
-    assert [(one.path, one.kind, one.again) for one in written.failures] == [
+    assert [(failure.path, failure.kind, failure.again) for failure in written.failures] == [
         (lost.path, "damaged", True),
         (refused.path, "refused", True),
         (notice.path, "refused", False),
@@ -179,7 +179,7 @@ def test_lines_that_a_crash_has_cut(tmp_path: Path) -> None:
         assert len(journal) == 1
         journal.take(lines[1].decode())
         journal.take("no such line")
-    assert [one.path for one in read_journal(path)] == ["/p/user/a", "/p/user/b"]
+    assert [restored_mailbox.path for restored_mailbox in read_journal(path)] == ["/p/user/a", "/p/user/b"]
 
 
 def test_a_journal_that_can_not_be_written_ends_nothing(tmp_path: Path) -> None:
@@ -194,6 +194,6 @@ def test_a_journal_that_can_not_be_written_ends_nothing(tmp_path: Path) -> None:
 
 
 def test_the_clock_of_ids(tmp_path: Path) -> None:
-    with restoring(tmp_path) as one, restoring(tmp_path) as other:
-        assert one.order.restore < other.order.restore
-        assert one.order.restore.startswith(utc(NOW.timestamp()).strftime("%Y%m%dT%H%M%SZ"))
+    with restoring(tmp_path) as restore, restoring(tmp_path) as other:
+        assert restore.order.restore < other.order.restore
+        assert restore.order.restore.startswith(utc(NOW.timestamp()).strftime("%Y%m%dT%H%M%SZ"))

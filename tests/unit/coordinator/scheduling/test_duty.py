@@ -56,17 +56,17 @@ class Served:
         return now
 
     def finish(self, now: datetime) -> None:
-        for one in self.operations.in_states(NOT_ENDED):
-            self.operations.end(one.id, "done", now)
+        for state in self.operations.in_states(NOT_ENDED):
+            self.operations.end(state.id, "done", now)
 
     def put_in(self) -> list[str]:
         """All that was ever put in: when it was due by the clock on the wall, and what."""
         found = sorted(self.operations.newest(10_000), key=lambda one: one.id)
         return [
-            f"{one.request.due.astimezone(BERLIN):%m-%d %H:%M} "
-            f"{' '.join((one.request.kind, *one.request.arguments))}"
-            for one in found
-            if one.request.due
+            f"{operation.request.due.astimezone(BERLIN):%m-%d %H:%M} "
+            f"{' '.join((operation.request.kind, *operation.request.arguments))}"
+            for operation in found
+            if operation.request.due
         ]
 
     def _told(self, name: str, _fields: Mapping[str, object]) -> None:
@@ -185,4 +185,4 @@ def test_of_an_entry_that_is_no_more_nothing_is_said_again(tmp_path: Path) -> No
     assert len(NoticeRecord(tmp_path).lasting()) == 2
     later = Served(tmp_path, ScheduleConfig(backup=times("02:30")))
     later.pass_time(at("2026-11-28T12:30"), at("2026-11-28T13:00"), timedelta(minutes=30))
-    assert [one.notice.cause for one in NoticeRecord(tmp_path).lasting()] == ["passed-over:backup"]
+    assert [standing.notice.cause for standing in NoticeRecord(tmp_path).lasting()] == ["passed-over:backup"]

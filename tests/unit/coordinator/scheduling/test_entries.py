@@ -46,13 +46,13 @@ def config(schedule: ScheduleConfig, *, off: frozenset[str] = frozenset(), group
 def asked(made: Config, *full: str, but: tuple[str, ...] = ()) -> list[str]:
     """What is asked for when all is due but these entries, and the ``full`` ones for a full backup."""
     due = [
-        Due(entry=one, moment=MOMENT, full=one.name in full)
-        for one in entries(made.schedule)
-        if one.name not in but
+        Due(entry=entry, moment=MOMENT, full=entry.name in full)
+        for entry in entries(made.schedule)
+        if entry.name not in but
     ]
     found = requests(due, made)
-    for one in found:  # the queue takes each of them
-        assert checked(one.kind, one.arguments, elsewhere=True) == one.arguments
+    for request in found:  # the queue takes each of them
+        assert checked(request.kind, request.arguments, elsewhere=True) == request.arguments
     assert {(one.asked_by, one.due) for one in found} == {("schedule:", MOMENT)}
     assert frozenset().union(*map(named, found)) == {one.entry.name for one in due}
     return [f"{one.entry}: {' '.join((one.kind, *one.arguments))}" for one in found]
@@ -106,7 +106,7 @@ class TestBackups:
         ]
 
     def test_times_that_a_group_does_not_have_are_those_of_all(self) -> None:
-        found = {one.name: (one.times, one.full) for one in entries(own())}
+        found = {entry.name: (entry.times, entry.full) for entry in entries(own())}
         assert found == {
             "backup": (times("02:00"), ()),
             "backup:sales": (times("01:00"), ()),

@@ -57,7 +57,7 @@ def test_what_is_wrong_with_a_time_is_told(text: str, reason: str) -> None:
 
 
 def all_between(texts: list[str], zone: ZoneInfo, after: str, until: str) -> list[str]:
-    timings = [parse(one) for one in texts]
+    timings = [parse(text) for text in texts]
     found, moment = [], next_moment(timings, zone, at(after))
     while moment is not None and moment <= at(until):
         assert last_moment(timings, zone, moment) == moment

@@ -28,7 +28,7 @@ def test_an_operation_and_its_moment_are_on_record_together(tmp_path: Path) -> N
     }
     put_in = moments.handle(seen, [BACKUP], LATER)
     assert put_in is not None
-    assert [one.request for one in put_in] == [BACKUP]
+    assert [operation.request for operation in put_in] == [BACKUP]
     assert Operations(tmp_path).newest(9) == put_in
     assert moments.all() == seen
 

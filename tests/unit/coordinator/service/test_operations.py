@@ -59,8 +59,8 @@ def test_what_died_waits_again_with_what_it_resumes(tmp_path: Path) -> None:
     assert queue.begin(number, 7, NOW)
     queue.wait_for(number, "nothing, it runs")
     assert queue.again(number, "20260301T020000Z-0000")
-    one = queue.get(number)
-    assert (one.state, one.resumes, one.attempts, one.waits_for) == (
+    operation = queue.get(number)
+    assert (operation.state, operation.resumes, operation.attempts, operation.waits_for) == (
         "waiting",
         "20260301T020000Z-0000",
         1,
@@ -73,7 +73,7 @@ def test_lists_are_by_state_and_kind_and_paged(tmp_path: Path) -> None:
     numbers = [queue.add(BACKUP, NOW).id for _ in range(5)]
     sweep = queue.add(Request(kind="sweep", asked_by="cli:root"), NOW).id
     queue.begin(numbers[1], 7, NOW)
-    assert [one.id for one in queue.in_states(("waiting",), ("backup",))] == [numbers[0], *numbers[2:]]
-    assert [one.id for one in queue.in_states(("running",))] == [numbers[1]]
-    assert [one.id for one in queue.newest(2)] == [sweep, numbers[4]]
+    assert [state.id for state in queue.in_states(("waiting",), ("backup",))] == [numbers[0], *numbers[2:]]
+    assert [in_state.id for in_state in queue.in_states(("running",))] == [numbers[1]]
+    assert [operation.id for operation in queue.newest(2)] == [sweep, numbers[4]]
     assert [one.id for one in queue.newest(9, before=numbers[2])] == [numbers[1], numbers[0]]

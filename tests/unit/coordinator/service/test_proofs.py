@@ -59,7 +59,7 @@ def test_when_a_mailbox_was_proven_outlasts_later_failures(tmp_path: Path) -> No
     first = proofs.begin(1, NOW)
     proofs.note(replace(proof(first, "jane"), largest=NOW))
     second = proofs.begin(2, NOW + DAY)
-    assert [one.state for one in proofs.drills(5)] == ["running", "interrupted"]
+    assert [drill.state for drill in proofs.drills(5)] == ["running", "interrupted"]
     proofs.note(proof(second, "jane", "failed", NOW + DAY))
     found = proofs.of(("primary", "staff", "jane"))
     assert found is not None

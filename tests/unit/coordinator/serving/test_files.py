@@ -69,5 +69,5 @@ def test_files_of_old_operations_go(tmp_path: Path) -> None:
                 file_of(tmp_path, number, kind).touch()
     (tmp_path / ".mailhaul" / "operations" / "other").touch()
     forget_old(tmp_path, 1002)
-    left = {one.name for one in (tmp_path / ".mailhaul" / "operations").iterdir()}
+    left = {path.name for path in (tmp_path / ".mailhaul" / "operations").iterdir()}
     assert left == {"other", *(f"1003.{kind}" for kind in ("lock", "json", "out", "err"))}

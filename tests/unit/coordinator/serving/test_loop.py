@@ -42,7 +42,7 @@ def test_nothing_is_called_after_the_context() -> None:
     with Loop((duty,), SystemClock(), lambda *_: None, seconds=0.001):
         assert duty.third.wait(30)
     count = len(duty.ticks)
-    assert threading.active_count() == 1 or all(one.name != "duties" for one in threading.enumerate())
+    assert threading.active_count() == 1 or all(thread.name != "duties" for thread in threading.enumerate())
     assert len(duty.ticks) == count
 
 

@@ -138,9 +138,9 @@ class House:
             raise UsageError("this version has no drill")
         return Needs(alone=frozenset({RUN} if operation.request.kind == "backup" else ()))
 
-    def _kill(self, _: Path, one: Operation) -> None:
-        self.signals.append(f"KILL {one.id}")
-        self.processes[one.id].die()
+    def _kill(self, _: Path, operation: Operation) -> None:
+        self.signals.append(f"KILL {operation.id}")
+        self.processes[operation.id].die()
 
 
 @pytest.fixture
@@ -170,8 +170,8 @@ def test_what_died_goes_on_with_what_it_had_begun(house: House) -> None:
     house.after[number] = Aftermath(resumes="20260301T020000Z-0000")
     house.processes.pop(number).die()
     assert house.tick() == [f"died {number}: waiting"]
-    one = house.operations.get(number)
-    assert (one.deaths, one.resumes) == (1, "20260301T020000Z-0000")
+    operation = house.operations.get(number)
+    assert (operation.deaths, operation.resumes) == (1, "20260301T020000Z-0000")
     house.processes[number].begin()
     house.processes[number].end()
     assert house.tick() == [f"ended {number}: done"]
@@ -186,9 +186,9 @@ def test_what_dies_again_and_again_fails(house: House) -> None:
         file_of(house.staging, number, "err").write_text(f"mailhaul: no memory {death}\n")
         house.processes.pop(number).die()
     house.tick()
-    one = house.operations.get(number)
-    assert (one.state, one.attempts) == ("failed", MOST_DEATHS)
-    assert one.error == "its process died 3 times; it said last: mailhaul: no memory 2"
+    operation = house.operations.get(number)
+    assert (operation.state, operation.attempts) == ("failed", MOST_DEATHS)
+    assert operation.error == "its process died 3 times; it said last: mailhaul: no memory 2"
     house.tick(60)
     assert number not in house.processes
 
@@ -258,9 +258,9 @@ def test_one_that_can_not_begin_is_tried_three_times(house: House) -> None:
         house.processes.pop(number).die(2)
         house.tick()
         assert number not in house.processes, "not before a pause"
-    one = house.operations.get(number)
-    assert (one.state, one.attempts) == ("failed", 0)
-    assert one.error.endswith("(exit status 2): mailhaul: a wrong configuration")
+    operation = house.operations.get(number)
+    assert (operation.state, operation.attempts) == ("failed", 0)
+    assert operation.error.endswith("(exit status 2): mailhaul: a wrong configuration")
 
 
 def test_one_that_hangs_before_it_begins_is_killed_and_tried_three_times(house: House) -> None:
@@ -276,8 +276,11 @@ def test_one_that_hangs_before_it_begins_is_killed_and_tried_three_times(house: 
         told += house.tick()
         assert number not in house.processes, "not before a pause"
     assert told == [f"hung {number}: waiting"] * 2 + [f"hung {number}: failed", f"ended {number}: failed"]
-    one = house.operations.get(number)
-    assert (one.attempts, one.error) == (0, "its process had not begun after 5 minutes, and was killed")
+    operation = house.operations.get(number)
+    assert (operation.attempts, operation.error) == (
+        0,
+        "its process had not begun after 5 minutes, and was killed",
+    )
 
 
 def test_one_that_runs_for_long_does_not_hang(house: House) -> None:

@@ -202,7 +202,7 @@ def test_what_an_operation_may_not_be_given(text: str) -> None:
 def test_what_an_operation_may_be_given(text: str) -> None:
     kind, *arguments = text.split()
     taken = checked(kind, arguments)  # type: ignore[arg-type]
-    assert taken == tuple(one for one in arguments if one != "--json")
+    assert taken == tuple(argument for argument in arguments if argument != "--json")
 
 
 def test_who_asks_from_elsewhere_names_nothing_of_this_host() -> None:

@@ -82,8 +82,8 @@ def test_who_stops_in_order_is_waited_for(place: Place) -> None:
     polite = place.running("polite")
     assert place.stop(polite) == "stopping"
     assert see_out(place.staging, (polite,), 600.0, SystemClock())
-    one = place.queue.get(polite)
-    assert (one.state, one.exit_status, one.error) == ("stopped", 143, "")
+    operation = place.queue.get(polite)
+    assert (operation.state, operation.exit_status, operation.error) == ("stopped", 143, "")
     assert place.processes[0].wait(60) == 0
 
 
@@ -91,8 +91,12 @@ def test_who_does_not_is_killed_after_the_grace(place: Place) -> None:
     deaf = place.running("deaf")
     assert place.stop(deaf) == "stopping"
     assert see_out(place.staging, (deaf,), 0.5, SystemClock())
-    one = place.queue.get(deaf)
-    assert (one.state, one.exit_status, one.error) == ("stopped", None, "it was killed while it stopped")
+    operation = place.queue.get(deaf)
+    assert (operation.state, operation.exit_status, operation.error) == (
+        "stopped",
+        None,
+        "it was killed while it stopped",
+    )
     assert place.processes[0].wait(60) == -signal.SIGKILL
 
 

@@ -41,7 +41,7 @@ def test_a_letter_is_read() -> None:
     assert shown.date == datetime(2026, 11, 17, 7, 30, tzinfo=UTC)
     assert shown.text == "Grüße\nans Meer"
     assert shown.has_html
-    assert [(one.name, one.kind) for one in shown.attachments] == [
+    assert [(attachment.name, attachment.kind) for attachment in shown.attachments] == [
         ("part-3.png", "image/png"),
         ("Äpfel.pdf", "application/pdf"),
     ]

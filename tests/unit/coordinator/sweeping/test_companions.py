@@ -28,12 +28,12 @@ def put(staging: Path, *names: str) -> None:
 
 
 def going(staging: Path, *, encrypted: bool) -> set[str]:
-    return {one.name for one in companions(staging, encrypted=encrypted)}
+    return {companion.name for companion in companions(staging, encrypted=encrypted)}
 
 
 def test_what_may_be_read_by_anybody_is_listed_with_the_reason() -> None:
     """Whoever adds a kind of file either seals it or adds it here, and to docs/threat-model.md."""
-    assert {one.pattern for one in KINDS if one.open} == {
+    assert {kind.pattern for kind in KINDS if kind.open} == {
         "_runs/*/*.mhr",
         "_keys/*/*.mhk",
         "_erasures/*.json*",

@@ -71,7 +71,7 @@ def _memory(_tmp_path: Path, patch: pytest.MonkeyPatch) -> Damaging:
     patch.setitem(registry._OPENERS, InMemory, opener)
 
     def hurt(name: str) -> None:
-        (address,) = [one for one in files.files if one[0] == name]
+        (address,) = [file for file in files.files if file[0] == name]
         copy, data = files.files[address]
         files.files[address] = copy, data[:-9] + bytes(9)
 
@@ -118,7 +118,7 @@ def test_a_copy_that_is_whole_after_all_stays(swept: Swept, vault: Damaging) -> 
     swept.sweep()
     _lose(swept)
     place = registry.open_destination(vault.destination)
-    before = [one.version for one in place.list("primary/")]
+    before = [copy.version for copy in place.list("primary/")]
     assert swept.sweep().destinations[0].copied == 1
     assert [one.version for one in place.list("primary/")] == before
     assert _read(swept) == (1, 0)
@@ -130,7 +130,7 @@ def test_a_damaged_copy_stays_as_long_as_there_is_nothing_better(swept: Swept, v
     file.write_bytes(bytes(9) + file.read_bytes()[9:])
     report = swept.sweep()
     assert report.damaged
-    assert [one.name for one in registry.open_destination(vault.destination).list("primary/")] == [
+    assert [copy.name for copy in registry.open_destination(vault.destination).list("primary/")] == [
         swept.records()[0].name
     ]
 
@@ -161,7 +161,7 @@ def test_another_archive_of_that_name_is_never_replaced(
     there.write_bytes(keeps(data))
     _forget(swept)
     report = swept.sweep()
-    assert [one.reason for one in report.destinations[0].failed] == ["exists"]
+    assert [skip.reason for skip in report.destinations[0].failed] == ["exists"]
     assert there.read_bytes() == keeps(data)
 
 
@@ -176,7 +176,7 @@ def _lose(swept: Swept) -> None:
     """The catalog takes the copies for lost."""
     with Catalog.open(swept.chain.staging, write=True) as catalog:
         for record in list(catalog.archives()):
-            catalog.put_copies([(record.archive, replace(one, state="lost")) for one in record.copies[1:]])
+            catalog.put_copies([(record.archive, replace(copy, state="lost")) for copy in record.copies[1:]])
 
 
 def test_a_copy_that_may_not_be_read_is_not_taken_for_damaged(
@@ -200,8 +200,8 @@ def test_a_copy_that_may_not_be_read_is_not_taken_for_damaged(
     found = check_copies(
         chain.staging, due, swept.destinations, local_engine(0), lambda _: None, lambda: swept.now
     )
-    assert (found.whole, found.damaged, [one.reason for one in found.unread]) == (0, (), ["unreadable"])
-    assert [one.state for one in swept.records()[0].copies if one.place == "vault"] != ["lost"]
+    assert (found.whole, found.damaged, [skip.reason for skip in found.unread]) == (0, (), ["unreadable"])
+    assert [copy.state for copy in swept.records()[0].copies if copy.place == "vault"] != ["lost"]
 
     file = tmp_path / "vault" / record.name
     file.write_bytes(file.read_bytes()[:-9])  # not what is staged, whatever it is

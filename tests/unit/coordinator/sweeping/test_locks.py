@@ -51,7 +51,7 @@ def store(swept: Swept, monkeypatch: pytest.MonkeyPatch) -> LockingStore:
 
 def copies(swept: Swept) -> list[CopyRecord]:
     """The copy of each archive at the vault."""
-    return [next(one for one in record.copies if one.place == "vault") for record in swept.records()]
+    return [next(copy for copy in record.copies if copy.place == "vault") for record in swept.records()]
 
 
 def purged(swept: Swept, rules: RetentionRules) -> PurgeReport:
@@ -62,7 +62,7 @@ def purged(swept: Swept, rules: RetentionRules) -> PurgeReport:
 def test_what_is_needed_is_locked_until_the_rules_let_go_of_it(swept: Swept, store: LockingStore) -> None:
     swept.retention = WEEKLY
     assert swept.sweep().exit_code == EXIT_OK
-    first, second, third = (one.locked_until for one in copies(swept))
+    first, second, third = (copy.locked_until for copy in copies(swept))
     now = swept.now
     assert first is not None
     assert second is not None
@@ -70,23 +70,23 @@ def test_what_is_needed_is_locked_until_the_rules_let_go_of_it(swept: Swept, sto
     assert f"{second.astimezone():%m-%d}" == "10-05", "Sunday's is that of its week, for ten weeks"
     assert third == now + AHEAD, "the newest stays who knows how long"
     there = store.archives("vault")
-    assert [there[one.name].locked_until for one in copies(swept)] == [first, second, third]
+    assert [there[record.name].locked_until for record in copies(swept)] == [first, second, third]
 
 
 def test_locks_are_extended_when_half_of_them_is_over_and_not_before(
     swept: Swept, store: LockingStore
 ) -> None:
     swept.sweep()
-    assert {one.locked_until for one in copies(swept)} == {swept.now + AHEAD}
+    assert {copy.locked_until for copy in copies(swept)} == {swept.now + AHEAD}
     first = swept.now
     swept.now += AHEAD / 2 - 2 * timedelta(hours=1)
     asked = store.asked
     report = swept.sweep()
-    assert {one.locked_until for one in copies(swept)} == {first + AHEAD}
+    assert {record.locked_until for record in copies(swept)} == {first + AHEAD}
     swept.now += timedelta(hours=2)
     report = swept.sweep()
     assert report.destinations[0].locks >= 3
-    assert {one.locked_until for one in copies(swept)} == {swept.now + AHEAD}
+    assert {copy_record.locked_until for copy_record in copies(swept)} == {swept.now + AHEAD}
     assert store.asked > asked
     asked = store.asked
     swept.sweep()
@@ -101,7 +101,7 @@ def test_what_is_purged_is_told_stays_while_it_is_locked_and_goes_then(
     assert swept.sweep().freed
     report = purged(swept, RetentionRules(last=1))
     (away,) = report.away
-    gone = [one for one in report.deleted if not one.staged]
+    gone = [deleted for deleted in report.deleted if not deleted.staged]
     assert len(gone) == 2
     assert report.free_bytes == 0, "they had left the staging area"
     assert (away.place, away.copies, away.size_bytes) == ("vault", 2, sum(one.size_bytes for one in gone))
@@ -127,7 +127,7 @@ def test_what_is_held_stays_locked_until_it_is_released(swept: Swept, store: Loc
     for _ in range(8):
         swept.sweep()
         assert len(store.archives("vault")) == 3
-        assert all(one.locked_until >= swept.now + AHEAD / 2 for one in copies(swept))  # type: ignore[operator]
+        assert all(copy.locked_until >= swept.now + AHEAD / 2 for copy in copies(swept))  # type: ignore[operator]
         swept.now += 10 * DAY
     release(swept.chain.staging, LogicalPath.parse("/primary/user/anna"))
     purged(swept, RetentionRules(last=1))
@@ -141,7 +141,7 @@ def test_a_server_that_does_not_lock_has_no_copy(swept: Swept, store: LockingSto
     report = swept.sweep()
     assert report.exit_code == EXIT_FAILED
     assert report.destinations[0].copied == 0
-    assert all(not places_of(one, "copied") for one in swept.records())
+    assert all(not places_of(record, "copied") for record in swept.records())
 
 
 def test_a_lock_that_was_dropped_is_told_and_set_again(swept: Swept, store: LockingStore) -> None:
@@ -153,7 +153,7 @@ def test_a_lock_that_was_dropped_is_told_and_set_again(swept: Swept, store: Lock
             files[address] = replace(copy, locked_until=None), data
     store.dropped = True
     report = swept.sweep()
-    assert victim in {one.path for one in report.destinations[0].unlocked}
+    assert victim in {skip.path for skip in report.destinations[0].unlocked}
     assert report.exit_code == EXIT_SKIPPED
     assert copies(swept)[0].locked_until is None
     (told,) = last_sweeps(swept.chain.staging)
@@ -171,8 +171,10 @@ def test_what_lies_beside_is_locked_and_old_snapshots_go(swept: Swept, store: Lo
         swept.sweep()
         swept.sweep()
         there = store.copies("vault")
-        snapshots = [one for name, one in there.items() if name.endswith(".sqlite.gz")]
-        safe = [one for one in snapshots if one.locked_until and one.locked_until > swept.now]
+        snapshots = [copy for name, copy in there.items() if name.endswith(".sqlite.gz")]
+        safe = [
+            snapshot for snapshot in snapshots if snapshot.locked_until and snapshot.locked_until > swept.now
+        ]
         locked_snapshots |= {one.name for one in safe}
         assert safe, "one is locked all the time"
         assert len(snapshots) <= 3 + 3
@@ -203,7 +205,7 @@ def test_sidecars_are_locked_as_long_as_their_archive_is_there_and_go_then(
         assert until is not None
         assert until >= swept.now + AHEAD / 2
     purged(swept, RetentionRules(last=1))
-    left = {one.name.split(".")[2] for one in copies(swept)}
+    left = {record.name.split(".")[2] for record in copies(swept)}
     assert 0 < len(left) < len(names)
     for digits, name in names.items():
         assert (swept.chain.staging / name).exists() == (digits in left), "a purge takes them away here"
@@ -253,7 +255,7 @@ def test_a_copy_that_nobody_recorded_is_found_and_removed_if_it_was_purged(
     swept.sweep()
     found = last_strays(swept.chain.staging, "vault")
     assert found is not None
-    assert {one.location.name for one in found.found} == {dead.name, foreign}, "the other was found again"
+    assert {stray.location.name for stray in found.found} == {dead.name, foreign}, "the other was found again"
     swept.now += 2 * AHEAD
     swept.sweep()
     there = store.archives("vault")

@@ -27,4 +27,4 @@ def test_a_destination_fails_since_the_first_sweep_that_left_something(tmp_path:
 def test_a_record_that_is_damaged_is_left_out(tmp_path: Path) -> None:
     note_sweep(tmp_path, DestinationReport(name="vault"), NOW)
     (tmp_path / ".mailhaul" / "sweeps" / "disk.json").write_text("{")
-    assert [one.destination for one in last_sweeps(tmp_path)] == ["vault"]
+    assert [sweep.destination for sweep in last_sweeps(tmp_path)] == ["vault"]

@@ -40,7 +40,7 @@ def swept(tmp_path: Path, tapes: Tapes) -> Swept:
     rules = SweepRules(copies=("drive",), keep_staged_seconds=0, keep_newest=False)
     made = Swept(chain, (drive,), rules, look_again_seconds=0)
     made.sweep()
-    assert not any(one.is_staged for one in made.records())
+    assert not any(record.is_staged for record in made.records())
     assert len(tapes.volumes()) > 2
     places = (drive, directory(tmp_path, "new"), directory(tmp_path, "other"))
     return replace(made, destinations=places, rules=replace(rules, copies=("drive", "new", "other")))
@@ -49,7 +49,7 @@ def swept(tmp_path: Path, tapes: Tapes) -> Swept:
 def swept_to(swept: Swept, name: str, status: int = EXIT_OK) -> DestinationReport:
     report = swept.sweep()
     assert report.exit_code == status, report
-    return {one.name: one for one in report.destinations}[name]
+    return {destination.name: destination for destination in report.destinations}[name]
 
 
 @pytest.fixture
@@ -72,20 +72,24 @@ def loaded(read: list[tuple[str, int]]) -> list[str]:
 
 
 def test_what_lies_on_tape_only_is_copied_on(swept: Swept, moves: list[tuple[str, int]]) -> None:
-    report = {one.name: one for one in swept.sweep().destinations}
+    report = {destination.name: destination for destination in swept.sweep().destinations}
     assert (report["new"].copied, report["other"].copied) == (NIGHTS, 0)
     moves.clear()
     assert swept.sweep(to="other").destinations[0].copied == NIGHTS
     assert moves == [], "from the first directory"
-    assert all(places_of(one, "kept") == {"drive", "new", "other"} for one in swept.records())
+    assert all(places_of(record, "kept") == {"drive", "new", "other"} for record in swept.records())
 
 
 def test_each_volume_is_read_once_and_forward(swept: Swept, moves: list[tuple[str, int]]) -> None:
     assert swept.sweep(to="new").destinations[0].copied == NIGHTS
     read = [move for move in moves if move[1] > 1]  # the first are the label
     assert all(one[0] != two[0] or one[1] < two[1] for one, two in pairwise(read))
-    versions = [copy.version for one in swept.records() for copy in one.copies if copy.place == "drive"]
-    assert len(loaded(read)) == len(set(loaded(read))) == len({one.partition(":")[0] for one in versions})
+    versions = [copy.version for record in swept.records() for copy in record.copies if copy.place == "drive"]
+    assert (
+        len(loaded(read))
+        == len(set(loaded(read)))
+        == len({version.partition(":")[0] for version in versions})
+    )
 
 
 def test_a_volume_that_is_away_is_asked_for_and_what_is_there_is_copied(swept: Swept, tapes: Tapes) -> None:
@@ -99,7 +103,7 @@ def test_a_volume_that_is_away_is_asked_for_and_what_is_there_is_copied(swept: S
     assert wanted.label == away.stem
     shelf.rename(away)
     assert swept_to(swept, "new").out_of_reach == 0
-    assert all("new" in places_of(one, "kept") for one in swept.records())
+    assert all("new" in places_of(record, "kept") for record in swept.records())
     assert tapes.tape().inventory.wanted() == []
 
 
@@ -108,9 +112,9 @@ def test_a_copy_that_is_damaged_on_tape_is_told_and_counts_no_more(swept: Swept,
     damage(tapes.volumes()[0], int(copy.version.partition(":")[2]) + 2)
     report = swept.sweep()
     assert report.exit_code == EXIT_DAMAGED
-    assert [one.path for one in report.damaged] == [copy.name]
-    assert [one.copies[-1].state for one in swept.records()].count("lost") == 1
-    assert {one.name: one.copied for one in report.destinations}["new"] == NIGHTS - 1
+    assert [skip.path for skip in report.damaged] == [copy.name]
+    assert [record.copies[-1].state for record in swept.records()].count("lost") == 1
+    assert {destination.name: destination.copied for destination in report.destinations}["new"] == NIGHTS - 1
 
 
 def test_a_source_that_is_away_is_no_failure_of_the_place_that_is_copied_to(
@@ -135,15 +139,15 @@ def test_a_damaged_copy_at_a_destination_is_told_and_the_next_is_taken(swept: Sw
     file = tmp_path / "new" / swept.records()[3].name
     file.write_bytes(file.read_bytes()[:-9] + bytes(9))
     report = swept.sweep()
-    assert (report.exit_code, [one.path for one in report.damaged]) == (
+    assert (report.exit_code, [skip.path for skip in report.damaged]) == (
         EXIT_DAMAGED,
         [swept.records()[3].name],
     )
-    told = {one.name: one for one in swept.sweep().destinations}
+    told = {destination.name: destination for destination in swept.sweep().destinations}
     assert (told["last"].copied, told["new"].copied) == (1, 1), "from the other directory"
     assert swept_to(swept, "last").copied == 0
     swept.now += timedelta(days=1)
-    assert all(len(places_of(one, "kept")) == 4 for one in swept.records())
+    assert all(len(places_of(record, "kept")) == 4 for record in swept.records())
 
 
 def test_a_lost_staging_area_gets_its_excerpts_in_the_order_in_which_they_lie(

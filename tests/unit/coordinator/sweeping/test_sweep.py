@@ -49,16 +49,18 @@ def test_archives_are_copied_count_after_a_later_look_and_leave_the_staging_area
     assert len(before) == 3
     first = swept.sweep()
     assert first.exit_code == EXIT_OK
-    assert [(one.name, one.copied) for one in first.destinations] == [("disk", 3), ("vault", 3)]
+    assert [(report.name, report.copied) for report in first.destinations] == [("disk", 3), ("vault", 3)]
     for destination in swept.destinations:
         assert files_at(destination) == before  # type: ignore[arg-type]
-    assert all(places_of(one, "copied") == {"vault", "disk"} for one in swept.records())
+    assert all(places_of(record, "copied") == {"vault", "disk"} for record in swept.records())
     assert first.freed == ()
     assert _staged(swept) == before
 
     second = swept.sweep()
-    assert [(one.copied, one.looked) for one in second.destinations] == [(0, 3), (0, 3)]
-    assert all(places_of(one, "kept") >= {"vault", "disk"} for one in swept.records())
+    assert [
+        (destination_report.copied, destination_report.looked) for destination_report in second.destinations
+    ] == [(0, 3), (0, 3)]
+    assert all(places_of(archive_record, "kept") >= {"vault", "disk"} for archive_record in swept.records())
     names = [one.name for one in swept.records()]
     assert list(second.freed) == names[:2], "the newest run stays"
     assert all((swept.chain.staging / excerpt_name(name)).exists() for name in names[:2])
@@ -77,11 +79,11 @@ def test_what_was_put_and_not_recorded_is_found_and_recorded_once(swept: Swept) 
         for record in list(catalog.archives()):
             for copy in record.copies[1:]:
                 catalog.drop_copy(record.archive, Location(copy.place, copy.name, copy.version))
-    before = [files_at(one) for one in swept.destinations]  # type: ignore[arg-type]
+    before = [files_at(destination) for destination in swept.destinations]  # type: ignore[arg-type]
     report = swept.sweep()
-    assert [one.copied for one in report.destinations] == [3, 3]
+    assert [destination_report.copied for destination_report in report.destinations] == [3, 3]
     assert [files_at(one) for one in swept.destinations] == before  # type: ignore[arg-type]
-    assert all(len(one.copies) == 3 for one in swept.records())
+    assert all(len(archive_record.copies) == 3 for archive_record in swept.records())
 
 
 def test_a_copy_that_vanished_is_told_and_copied_again_and_nothing_is_freed_for_it(swept: Swept) -> None:
@@ -90,7 +92,7 @@ def test_a_copy_that_vanished_is_told_and_copied_again_and_nothing_is_freed_for_
     gone = swept.records()[0].name
     (Path(vault.path) / gone).unlink()  # type: ignore[union-attr]
     report = swept.sweep()
-    told = {one.name: one for one in report.destinations}["vault"]
+    told = {destination.name: destination for destination in report.destinations}["vault"]
     assert (told.lost, told.looked, told.copied) == ([gone], 2, 1)
     assert report.exit_code == EXIT_SKIPPED
     assert gone not in report.freed
@@ -109,7 +111,7 @@ def test_a_copy_that_vanished_after_it_counted_is_missed_before_staging_is_freed
     later.now = later.now.replace(day=20)
     report = later.sweep()
     assert gone not in report.freed
-    assert {one.name: one.lost for one in report.destinations}["vault"] == [gone]
+    assert {destination.name: destination.lost for destination in report.destinations}["vault"] == [gone]
     assert gone in _staged(later)
 
 
@@ -132,7 +134,7 @@ def test_a_destination_that_is_gone_is_told_and_the_others_go_on(swept: Swept) -
     vault, disk = swept.destinations
     Path(vault.path).rename(f"{vault.path}-gone")  # type: ignore[union-attr]
     report = swept.sweep()
-    told = {one.name: one for one in report.destinations}
+    told = {destination.name: destination for destination in report.destinations}
     assert told["vault"].stopped is not None
     assert told["vault"].stopped.reason == "place-unavailable"
     assert told["disk"].copied == 3
@@ -143,8 +145,8 @@ def test_a_destination_that_is_gone_is_told_and_the_others_go_on(swept: Swept) -
 
 
 def test_where_no_destination_is_there_a_sweep_has_failed(swept: Swept) -> None:
-    for one in swept.destinations:
-        Path(one.path).rename(f"{one.path}-gone")  # type: ignore[union-attr]
+    for destination in swept.destinations:
+        Path(destination.path).rename(f"{destination.path}-gone")  # type: ignore[union-attr]
     assert swept.sweep().exit_code == EXIT_FAILED
     assert len(_staged(swept)) == 3
 
@@ -169,10 +171,10 @@ def test_a_damaged_archive_is_told_and_not_copied(swept: Swept) -> None:
     path.write_bytes(data)
     report = swept.sweep()
     assert report.exit_code == EXIT_DAMAGED
-    assert [one.path for one in report.damaged] == [record.name]
-    for one in swept.destinations:
-        assert record.name not in files_at(one)  # type: ignore[arg-type]
-    assert [one.copied for one in report.destinations] == [2, 2]
+    assert [skip.path for skip in report.damaged] == [record.name]
+    for destination in swept.destinations:
+        assert record.name not in files_at(destination)  # type: ignore[arg-type]
+    assert [destination_report.copied for destination_report in report.destinations] == [2, 2]
 
 
 def test_what_was_damaged_since_its_first_copy_is_not_copied_as_if_it_were_the_same(swept: Swept) -> None:
@@ -183,7 +185,7 @@ def test_what_was_damaged_since_its_first_copy_is_not_copied_as_if_it_were_the_s
     data[-1] ^= 1
     path.write_bytes(data)
     report = swept.sweep()
-    assert [one.path for one in report.damaged] == [record.name]
+    assert [skip.path for skip in report.damaged] == [record.name]
     assert record.name not in files_at(swept.destinations[1])  # type: ignore[arg-type]
 
 
@@ -208,7 +210,7 @@ def test_what_is_held_for_a_restore_may_leave_the_staging_area(swept: Swept) -> 
 def test_one_sweep_at_a_time_for_a_destination(swept: Swept) -> None:
     with sweeping(swept.chain.staging, "vault"):
         report = swept.sweep()
-        told = {one.name: one for one in report.destinations}
+        told = {destination.name: destination for destination in report.destinations}
         assert told["vault"].stopped is not None
         assert told["vault"].stopped.reason == "locked"
         assert told["disk"].copied == 3
@@ -242,7 +244,7 @@ def test_what_came_back_stays_as_long_as_if_it_were_new(swept: Swept) -> None:
 
 
 def test_a_path_selects_groups_and_unknown_names_are_refused(swept: Swept) -> None:
-    assert [one.copied for one in swept.sweep(path="/primary/other").destinations] == [0, 0]
+    assert [destination.copied for destination in swept.sweep(path="/primary/other").destinations] == [0, 0]
     with pytest.raises(UsageError, match="group"):
         swept.sweep(path="/primary/user/anna")
     with pytest.raises(UsageError, match="no destination 'tape'"):
@@ -267,7 +269,7 @@ class _Replaced(SweepObserver):
         self.gone: list[str] = []
 
     def copying(self, batches: Mapping[str, int]) -> None:
-        before = {one.name for one in self._chain.staging.glob("_catalog/*")}
+        before = {path.name for path in self._chain.staging.glob("_catalog/*")}
         self._chain.run({"anna": {"INBOX": (A_MAIL,)}})
         keep_catalog_now(self._chain.staging)
         for one in sorted(before):
@@ -281,7 +283,7 @@ def test_a_snapshot_that_a_run_replaces_meanwhile_is_no_damage(swept: Swept) -> 
     report = swept.sweep(observer=observer)
     assert observer.gone, "there was a snapshot"
     assert (report.damaged, report.exit_code) == ((), EXIT_OK)
-    there = {one.name for one in (Path(swept.destinations[0].path) / "_catalog").glob("*")}  # type: ignore[union-attr]
+    there = {path.name for path in (Path(swept.destinations[0].path) / "_catalog").glob("*")}  # type: ignore[union-attr]
     assert there.isdisjoint(observer.gone)
     swept.sweep()
     there = {one.name for one in (Path(swept.destinations[0].path) / "_catalog").glob("*")}  # type: ignore[union-attr]

@@ -55,7 +55,8 @@ def seen(examination: Examination) -> dict[str, list[tuple[int, int, int, bool]]
     dates = {run_id(day): day for day in range(4)}
     return {
         mailbox.user: [
-            (days[one.archive], dates[one.first], dates[one.last], one.current) for one in mailbox.versions
+            (days[version.archive], dates[version.first], dates[version.last], version.current)
+            for version in mailbox.versions
         ]
         for share in examination.mail
         for mailbox in share.mailboxes
@@ -73,14 +74,14 @@ def test_each_version_has_the_moments_at_which_it_holds(staging: Path) -> None:
         archive_id(unit(1)): 1,
     }
     assert len(examination.archives) == 3
-    (jane,) = [one for share in examination.mail for one in share.mailboxes if one.user == "jane"]
+    (jane,) = [mailbox for share in examination.mail for mailbox in share.mailboxes if mailbox.user == "jane"]
     assert (jane.messages, jane.size_bytes) == (18, 18_000)
 
 
 def test_one_moment(staging: Path) -> None:
     examination = examine_staging(staging, ALL, at=run_id(2))
     assert seen(examination) == {"jane": [(0, 2, 2, False)], "john": [(1, 2, 2, False)]}
-    assert {one.archive for one in examination.archives} == {archive_id(unit(0)), archive_id(unit(1))}
+    assert {archive.archive for archive in examination.archives} == {archive_id(unit(0)), archive_id(unit(1))}
     assert seen(examine_staging(staging, ALL, at="latest")) == {"jane": [(3, 3, 3, True)]}
     with pytest.raises(NotFoundError):
         examine_staging(staging, LogicalPath.parse("/primary/user/john"), at="latest")
@@ -96,7 +97,7 @@ def test_what_was_sealed_since(staging: Path) -> None:
 def test_a_path_takes_what_it_needs(staging: Path) -> None:
     examination = examine_staging(staging, LogicalPath.parse("/primary/user/john"))
     assert list(seen(examination)) == ["john"]
-    assert {one.archive for one in examination.archives} == {archive_id(unit(0)), archive_id(unit(1))}
+    assert {archive.archive for archive in examination.archives} == {archive_id(unit(0)), archive_id(unit(1))}
     with pytest.raises(NotFoundError):
         examine_staging(staging, LogicalPath.parse("/primary/user/nobody"))
     with pytest.raises(NotFoundError):
@@ -125,7 +126,7 @@ def test_what_is_lost_and_the_files_of_the_staging_area(staging: Path) -> None:
     examination = examine_staging(staging, ALL)
     assert examination.lost == {archive: Losses((Stretch(5, 10),))}
     assert examination.strangers == ("primary/user/20200101T000000Z-0000.0.0123456789abcdef.mha",)
-    assert [described(one, examination.places) for one in examination.copies_of(archive)] == [
+    assert [described(copy, examination.places) for copy in examination.copies_of(archive)] == [
         str(staging / file),
         str(aside),
     ]
@@ -153,7 +154,7 @@ def test_files_that_were_named(tmp_path: Path) -> None:
         for user in ("jane", "john")
     )
     examination = examine_files(BackupSet(versions=versions, archives=archives), ALL)
-    assert [one.archive for one in examination.archives] == list(archives.locations)
+    assert [examinee.archive for examinee in examination.archives] == list(archives.locations)
     ((first, second),) = {mailbox.versions for share in examination.mail for mailbox in share.mailboxes}
     assert (first.first, second.last, second.current) == (run_id(0), run_id(1), False)
     with pytest.raises(NotFoundError):

@@ -37,7 +37,7 @@ def test_none_takes_the_place_of_another(tmp_path: Path) -> None:
         put(tmp_path, content)
         kept.append(keep_copy(tmp_path, FILE))
         drop_original(tmp_path, FILE)
-    assert [one.read_bytes() for one in kept] == [b"first", b"second", b"third"]
+    assert [path.read_bytes() for path in kept] == [b"first", b"second", b"third"]
 
 
 def test_where_it_can_not_be_done_nothing_is_lost(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_pages_of_holds_have_each_once_and_what_is_known_follows_the_file(stagin
         if page.behind is None:
             break
         behind = page.behind
-    assert page.total == len(found) == len({one.path for one in found}) == 120
+    assert page.total == len(found) == len({hold.path for hold in found}) == 120
     assert found[0].path == "/primary/user/u119"
     release(staging, LogicalPath.parse("/primary/user/u5"))
     assert hold_list(staging, "many").total == 119
@@ -134,7 +134,7 @@ def test_alarms_say_whether_their_mailbox_is_held(staging: Path) -> None:
 
 def test_the_hold_of_an_alarm_is_found_from_it(staging: Path) -> None:
     with Catalog.open(staging) as catalog:
-        ((alarm,),) = (one.alarms for one in alarm_list(catalog, staging).runs)
+        ((alarm,),) = (run.alarms for run in alarm_list(catalog, staging).runs)
     user = alarm.path.rpartition("/")[2]
     add_holds(staging, (Hold(path=f"/primary/user/{user}", reason="run", since=NOW),))
     page = operator(make_site(staging)).get("/alarms").text

@@ -61,7 +61,7 @@ def test_users_are_searched(site: Site) -> None:
     client = operator(site)
     assert "jane@example.org" in client.get("/mailboxes?text=JANE").text
     found = client.get("/api/v1/mailboxes?text=example").json()
-    assert [(one["user"], one["group"]) for one in found["mailboxes"]] == [
+    assert [(mailbox["user"], mailbox["group"]) for mailbox in found["mailboxes"]] == [
         ("boss@example.org", "user"),
         ("jane@example.org", "staff"),
     ]
@@ -91,7 +91,7 @@ def test_a_mailbox_is_seen_through_time_with_the_reason_on_record(
     assert acts(site) == [("local:root", "look into mailbox", JANE, "she called")]
     told = client.get(f"/api/v1/mailboxes/mailbox?path={JANE}&reason=why").json()
     assert (told["group"], told["at"], told["newest"]) == ("staff", runs[2], runs[2])
-    assert [one["name"] for one in told["folders"]] == ["INBOX"]
+    assert [folder["name"] for folder in told["folders"]] == ["INBOX"]
     (gone,) = told["gone"]["folders"]
     assert (gone["name"], gone["last"], gone["messages"]) == ("Projects", runs[0], 2)
     assert [(one["came"], one["went"]) for one in told["history"]] == [(4, 0), (0, 2), (0, 1)]
@@ -247,9 +247,9 @@ def test_a_helpdesk_acts_for_its_groups_and_reads_no_mail(
 ) -> None:
     _, runs = backups
     client = logged_in(site, "helen", "helpdesk", "staff")
-    assert [one["user"] for one in client.get("/api/v1/mailboxes?text=example").json()["mailboxes"]] == [
-        "jane@example.org"
-    ]
+    assert [
+        mailbox["user"] for mailbox in client.get("/api/v1/mailboxes?text=example").json()["mailboxes"]
+    ] == ["jane@example.org"]
     page = look(client)
     assert "Projects" in page
     folder = client.get(f"/mailboxes/folder?path={JANE}/Projects&at={runs[0]}").text
@@ -360,7 +360,7 @@ def test_of_a_restore_of_many_paths_all_are_on_record(
     asked = {"number": plan["number"], "reason": "all of it"}
     operation = client.post("/api/v1/mailboxes/restore", json=asked, headers=token).json()
     site.operations.withdraw(operation["id"], site.now())
-    begun, done = (one for one in site.audit.acts() if one["what"] == "restore")
+    begun, done = (act for act in site.audit.acts() if act["what"] == "restore")
     arguments = site.operations.get(done["facts"]["operation"]).request.arguments
     assert (arguments[:200], done["facts"]["operation"]) == (tuple(paths), operation["id"])
     kept = begun["facts"]["arguments"]

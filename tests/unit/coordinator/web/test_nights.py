@@ -47,7 +47,7 @@ def test_the_calendar_leads_to_each_night_and_that_to_its_runs(client: TestClien
 
 def catalogs_run(day: str) -> str:
     """The id of the run of a night."""
-    nights = {f"{one.started:%Y-%m-%d}": one for one in catalogs.nights_of(catalogs.SMALL)}
+    nights = {f"{night.started:%Y-%m-%d}": night for night in catalogs.nights_of(catalogs.SMALL)}
     return nights[day].run
 
 

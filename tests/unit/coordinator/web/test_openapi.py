@@ -65,7 +65,10 @@ def test_what_is_asked_for_is_described() -> None:
     )
     validate(json.loads(json.dumps(document)))
     found = document["paths"]["/api/v1/find/{number}/{name}"]
-    assert [(one["name"], one["in"], one["required"]) for one in found["get"]["parameters"]] == [
+    assert [
+        (parameter["name"], parameter["in"], parameter["required"])
+        for parameter in found["get"]["parameters"]
+    ] == [
         ("number", "path", True),
         ("name", "path", True),
         ("q", "query", True),
@@ -79,7 +82,7 @@ def test_what_is_asked_for_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    "route", [one for one in routes() if isinstance(one, Resource)], ids=lambda one: one.path
+    "route", [resource for resource in routes() if isinstance(resource, Resource)], ids=lambda one: one.path
 )
 def test_an_answer_is_as_it_is_described(tmp_path: Path, route: Resource) -> None:
     """Of a site on which nothing has happened yet."""

@@ -51,7 +51,7 @@ def test_the_share_is_of_the_mailboxes_that_are_there() -> None:
     counts = [Counts(partition="p", group="a", proven=12, failed=1, ever=12, oldest=None)]
     found = standing_of(good, counts)
     assert (found.mailboxes, found.proven, found.failed, found.share) == (40, 10, 1, 0.25)
-    assert [(one.group, one.share) for one in found.groups] == [("b", 0.0), ("a", 1.0)]
+    assert [(group.group, group.share) for group in found.groups] == [("b", 0.0), ("a", 1.0)]
     assert standing_of([], []).share == 0
 
 
@@ -63,7 +63,7 @@ def test_what_was_proven_long_ago_does_not_count(staging: Path) -> None:
     assert found.mailboxes == catalogs.SMALL.mailboxes
     assert 0.5 < found.share < 1
     assert later.share == 0
-    assert sum(one.proven for one in found.groups) == found.proven
+    assert sum(group.proven for group in found.groups) == found.proven
 
 
 def test_the_page_says_what_would_be_lacking_and_runs_nothing_of_it(staging: Path) -> None:
@@ -83,7 +83,7 @@ def test_pages_of_what_failed_have_each_once(staging: Path) -> None:
         found += page.proofs
         if (after := page.after) is None:
             break
-    assert len(found) == len({one.mailbox for one in found}) > 1
+    assert len(found) == len({proof.mailbox for proof in found}) > 1
     assert found == list(Proofs(staging).not_whole(1000))
     client = operator(make_site(staging, clock=MORNING))
     mailbox = found[0].mailbox

@@ -13,7 +13,7 @@ def visitors() -> Visitors:
 
 
 def told(some: Visitors) -> list[tuple[str, str]]:
-    return [(one.address, one.reason) for one in some.last()]
+    return [(stranger.address, stranger.reason) for stranger in some.last()]
 
 
 def test_a_client_comes_and_goes() -> None:
@@ -83,4 +83,4 @@ def test_only_the_last_ones_are_remembered_and_all_are_counted() -> None:
         some.accepted(number, HERE)
         some.closed(number)
     assert some.refused == 100
-    assert [one.time for one in some.last()] == [float(number) for number in range(80, 100)]
+    assert [stranger.time for stranger in some.last()] == [float(number) for number in range(80, 100)]

@@ -18,11 +18,13 @@ ARCHIVE, OTHER = ArchiveId(b"1" * 16), ArchiveId(b"2" * 16)
 
 
 def offsets(stretches: list[Stretch] | tuple[Stretch, ...]) -> set[int]:
-    return {offset for one in stretches for offset in range(one.offset, one.offset + one.length)}
+    return {
+        offset for stretch in stretches for offset in range(stretch.offset, stretch.offset + stretch.length)
+    }
 
 
 def is_tidy(stretches: list[Stretch] | tuple[Stretch, ...]) -> bool:
-    ends = [one.offset + one.length for one in stretches]
+    ends = [stretch.offset + stretch.length for stretch in stretches]
     return all(one.length > 0 for one in stretches) and all(
         end <= following.offset for end, following in zip(ends, stretches[1:], strict=False)
     )

@@ -80,17 +80,17 @@ WHOLE = [one for folders in MAIL.values() for messages in folders.values() for o
 def test_an_excerpt_has_all_but_the_blocks(excerpt: Excerpt, tmp_path: Path) -> None:
     archive = open_archive(excerpt, archive=ARCHIVE)
     assert excerpt.size == len(DATA)
-    assert [one.user for one in archive.directory.mailboxes] == ["ann", "ben"]
+    assert [mailbox.user for mailbox in archive.directory.mailboxes] == ["ann", "ben"]
     assert len(list(archive.index())) == len(list(open_archive(MemoryFile(DATA)).index()))
-    blocks = sum(one.end - one.at for one in BLOCKS)
+    blocks = sum(block.end - block.at for block in BLOCKS)
     assert (tmp_path / "_metadata" / "a.mhx").stat().st_size < len(DATA) - blocks + 200
-    for one in frames_of(DATA):
-        if one.header.type is FrameType.BLOCK:
+    for frame in frames_of(DATA):
+        if frame.header.type is FrameType.BLOCK:
             with pytest.raises(DamagedError) as caught:
-                excerpt.read_at(one.at, one.end - one.at)
+                excerpt.read_at(frame.at, frame.end - frame.at)
             assert caught.value.facts["reason"] == "elsewhere"
         else:
-            assert excerpt.read_at(one.at, one.end - one.at) == DATA[one.at : one.end]
+            assert excerpt.read_at(frame.at, frame.end - frame.at) == DATA[frame.at : frame.end]
     with pytest.raises(DamagedError):
         archive.block(0)
 
@@ -133,7 +133,7 @@ def test_an_excerpt_that_was_changed_is_none(excerpt: Excerpt, tmp_path: Path) -
 def test_data_comes_from_the_twin_of_an_excerpt(excerpt: Excerpt) -> None:
     there = Counted(DATA)
     assert mail_in(open_archive(Twins([excerpt, there]), archive=ARCHIVE)) == WHOLE
-    assert there.reads == [(one.at, one.end - one.at) for one in BLOCKS], "blocks, and each once"
+    assert there.reads == [(block.at, block.end - block.at) for block in BLOCKS], "blocks, and each once"
 
 
 @pytest.mark.parametrize("kind", [FrameType.BLOCK, FrameType.MESSAGES, FrameType.DIRECTORY, FrameType.FOOTER])

@@ -73,7 +73,7 @@ def test_few_files_are_open(files: dict[ArchiveId, Path], monkeypatch: pytest.Mo
     monkeypatch.setattr(places, "open_local", opener)
     with opened_archives(in_files(files)) as opened:
         for _ in range(2):
-            assert [contents(opened, one) for one in files] == MAIL
+            assert [contents(opened, file) for file in files] == MAIL
             assert len(opener.open) <= 2
     assert not opener.open
     assert opener.opened > len(files)
@@ -85,14 +85,14 @@ def test_few_directories_are_kept(files: dict[ArchiveId, Path], monkeypatch: pyt
         first, *others = files
         reader = opened(first)
         assert opened(first) is reader
-        for one in others:
-            opened(one)
+        for archive_id in others:
+            opened(archive_id)
         assert opened(first) is not reader
         assert opened.data(first).directory.mailboxes == ()
         assert opened.data(first) is opened.data(first)
         # One that others have displaced can still be used.
         assert reader.entry("ben") is not None
-        assert [contents(opened, one) for one in files] == MAIL
+        assert [contents(opened, file) for file in files] == MAIL
 
 
 def test_what_is_not_there(files: dict[ArchiveId, Path]) -> None:

@@ -48,7 +48,7 @@ def homes(chain: Chain) -> set[ArchiveId]:
     for user, archive in chain.newest.items():
         entry = chain.reader(archive).entry(user)
         assert entry is not None
-        found |= {entry.home.archive, *(one for one, _ in entry.rows)}
+        found |= {entry.home.archive, *(archive_id for archive_id, _ in entry.rows)}
     return found
 
 
@@ -65,10 +65,12 @@ def test_the_metadata_of_a_moment_lies_in_few_archives_however_many_nights() -> 
         assert len(homes(chain)) <= MOST_ARCHIVES
         for user in USERS if number % 12 == 11 else ():
             stored = {path: set(messages) for path, (_, messages) in chain.mailbox(user).items()}
-            assert stored == {path: set(one.messages) for path, one in mail[user].folders.items()}
+            assert stored == {
+                path: set(memory_folder.messages) for path, memory_folder in mail[user].folders.items()
+            }
     assert len(chain.archives) == NIGHTS + 1
     # What was gathered now and then is not all of it, each night.
-    assert sum(len(one.data) for one in chain.moments[1:]) < NIGHTS * first / 2
+    assert sum(len(moment.data) for moment in chain.moments[1:]) < NIGHTS * first / 2
 
 
 def test_a_full_and_a_self_contained_run_refer_to_nothing() -> None:
@@ -99,9 +101,9 @@ class Ranged(MemoryFile):
 def test_one_message_takes_four_reads() -> None:
     paths = [b"", *(b".Folder%d" % number for number in range(150))]
     mailbox = MemoryMailbox(folders={path: folder(path) for path in paths})
-    for number, one in enumerate(mailbox.folders.values()):
+    for number, memory_folder in enumerate(mailbox.folders.values()):
         for uid in range(1, 20):
-            deliver(one, 20 * number + uid)
+            deliver(memory_folder, 20 * number + uid)
     chain = Chain()
     chain.run(MemoryStore({"anna": mailbox}), ("anna",))
     (data,) = chain.archives.values()
@@ -112,7 +114,7 @@ def test_one_message_takes_four_reads() -> None:
         return opened
 
     stored = StoredMailbox(reader, opened.header.archive, "anna")
-    wanted = next(one for one in stored.mailbox.folders if one.folder.path == b".Folder75")
+    wanted = next(entry for entry in stored.mailbox.folders if entry.folder.path == b".Folder75")
     uid = min(one.uid for one, _ in mailbox.folders[b".Folder75"].messages.values()) + 7
     (found,) = [one for one in stored.messages(wanted, uid) if one.uid == uid]
     content = b"".join(Contents(reader).message(found))
@@ -127,7 +129,7 @@ def test_a_mailbox_of_twenty_thousand_folders() -> None:
     report = chain.run(MemoryStore({"anna": mailbox}), ("anna",))
     assert not report.skipped
     assert {path: one for path, (one, _) in chain.mailbox("anna").items()} == {
-        path: one.folder for path, one in mailbox.folders.items()
+        path: memory_folder.folder for path, memory_folder in mailbox.folders.items()
     }
 
 

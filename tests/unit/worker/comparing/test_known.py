@@ -21,8 +21,10 @@ class Staging:
 
     def __init__(self) -> None:
         self.files = {
-            one.hex(): write_archive({f"user{number}": {"INBOX": [BODY + bytes([number])]}}, archive=one)
-            for number, one in enumerate(NAMES)
+            archive_id.hex(): write_archive(
+                {f"user{number}": {"INBOX": [BODY + bytes([number])]}}, archive=archive_id
+            )
+            for number, archive_id in enumerate(NAMES)
         }
         self.opened: list[str] = []
         self.open = 0
@@ -42,8 +44,8 @@ class Staging:
         return Counted(self.files[name])
 
     def parents(self, **changes: object) -> OpenParents:
-        users = {f"user{number}": one for number, one in enumerate(NAMES)}
-        facts: dict[str, object] = {"mailboxes": users, "locations": {one: located(one) for one in NAMES}}
+        users = {f"user{number}": archive_id for number, archive_id in enumerate(NAMES)}
+        facts: dict[str, object] = {"mailboxes": users, "locations": {name: located(name) for name in NAMES}}
         return OpenParents(Parents(**{**facts, **changes}), self)  # type: ignore[arg-type]
 
 
@@ -69,7 +71,7 @@ def test_a_mailbox(staging: Staging) -> None:
     assert (version.header.archive, version.entry.user, version.intact) == (SECOND, "user1", True)
     folder = version.folder(b".INBOX")
     assert folder is not None
-    assert list(folder.bases()) == [one.base for one in every(folder)]
+    assert list(folder.bases()) == [message.base for message in every(folder)]
     assert version.folder(b".Sent") is None
     assert parents.mailbox("primary", "stranger") is None
     parents.close()
@@ -145,7 +147,7 @@ def test_from_another_partition_no_mark_counts(staging: Staging) -> None:
     assert here is not None
     assert there is not None
     assert (here.same_store, there.same_store) == (True, False)
-    assert {one.mark for one in there.folders.values()} == {b""} == {there.files_mark}
+    assert {folder.mark for folder in there.folders.values()} == {b""} == {there.files_mark}
 
 
 class TestSegments:

@@ -28,7 +28,7 @@ def stored() -> KnownMessages:
 
 def called(stored: KnownMessages) -> list[Listed]:
     every = stored.messages(stored.frames[0])
-    return [Listed(one.base, b":2,F", one.place, one.uid, "F") for one in every]
+    return [Listed(message.base, b":2,F", message.place, message.uid, "F") for message in every]
 
 
 def test_messages_in_a_row(stored: KnownMessages) -> None:
@@ -78,7 +78,7 @@ def test_messages_at_positions(stored: KnownMessages) -> None:
     every = stored.messages(stored.frames[0])
     known.rows.find(every[0].base)
     found = dict(known.messages([3, UNKNOWN, 1, 3]))
-    assert {position: one for position, (one, _) in found.items()} == {1: every[1], 3: every[3]}
+    assert {position: message for position, (message, _) in found.items()} == {1: every[1], 3: every[3]}
     assert all(isinstance(terms, Terms) for _, terms in found.values())
 
 

@@ -36,7 +36,7 @@ class Frames:
         if rows is None:
             raise DamagedError("broken", reason="metadata")
         return Names(
-            uid=[one.uid for one in rows],
+            uid=[row.uid for row in rows],
             base=[one.base for one in rows],
             fields=[one.fields for one in rows],
             inode=[one.inode for one in rows],
@@ -66,7 +66,7 @@ FIRST, SECOND, THIRD = ([listed(number) for number in range(start, start + 5)] f
 def test_nothing_changed() -> None:
     frames = Frames(FIRST, SECOND, THIRD)
     found = list(match(ListedRecords([*FIRST, *SECOND, *THIRD]), KnownRows(frames)))
-    assert [type(one) for one in found] == [SameRows] * 3
+    assert [type(rows) for rows in found] == [SameRows] * 3
     assert [number for number, _ in groupby(frames.decoded)] == [0, 1, 2], "each frame once"
 
 
@@ -149,7 +149,7 @@ def test_stretches_of_a_frame() -> None:
     known = KnownRows(Frames(FIRST, SECOND))
     assert known.find(FIRST[0].base) == 0
     rows = [(FIRST[0], at) for at in (UNKNOWN, UNKNOWN, 0, 1, 3, 4, 5, 6, 6, 5, UNKNOWN)]
-    assert [[at for _, at in one] for one in known.stretches(rows)] == [
+    assert [[at for _, at in stretch] for stretch in known.stretches(rows)] == [
         *([UNKNOWN], [UNKNOWN], [0, 1], [3, 4], [5, 6], [6], [5], [UNKNOWN])
     ]
     assert list(known.stretches([])) == []

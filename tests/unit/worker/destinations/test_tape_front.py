@@ -73,7 +73,7 @@ def test_each_volume_has_a_reader_and_the_newest_table(staging: Path, tmp_path: 
     assert b"usage" in asked.stdout
     # Whoever knows nothing of the volumes walks over them.
     tapes.forget()
-    assert all(one.known for one in tapes.take_stock())
+    assert all(stock.known for stock in tapes.take_stock())
     tapes.check(ARCHIVES | MORE)
 
 

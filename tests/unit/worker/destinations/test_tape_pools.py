@@ -17,14 +17,14 @@ NOW = datetime(2026, 11, 29, 3, 15, tzinfo=UTC)  # a Sunday
 def volume(name: str, *written: datetime, made: datetime = NOW, pool: str = "default") -> KnownVolume:
     label = Label(volume=name, label=name, pool=pool, record_bytes=10_240, made=made.isoformat())
     entries = tuple(
-        Entry(name=f"{number}", block=number, size_bytes=1, bytes=1, written=one.isoformat())
-        for number, one in enumerate(written)
+        Entry(name=f"{number}", block=number, size_bytes=1, bytes=1, written=moment.isoformat())
+        for number, moment in enumerate(written)
     )
     return KnownVolume(label=label, contents=Contents(entries=entries))
 
 
 def removed(known: KnownVolume) -> KnownVolume:
-    entries = tuple(replace(one, removed=True) for one in known.contents.entries)
+    entries = tuple(replace(entry, removed=True) for entry in known.contents.entries)
     return replace(known, contents=replace(known.contents, entries=entries))
 
 

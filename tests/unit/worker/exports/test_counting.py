@@ -64,7 +64,7 @@ def test_a_tar_archive_that_lists_something_else_gets_no_name(tmp_path: Path, ha
     target = TarTarget(str(tmp_path / "mail.tar"))
     with restored(target):
         pass
-    (growing,) = (one for one in tmp_path.rglob("mail.tar") if one.is_file())
+    (growing,) = (path for path in tmp_path.rglob("mail.tar") if path.is_file())
     archive = target._archive
     assert archive._output is not None
     archive._output.file.flush()

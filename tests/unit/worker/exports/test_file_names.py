@@ -17,7 +17,7 @@ NAMES = st.text(st.one_of(st.sampled_from("./%~:ab "), st.characters(codec=None)
 
 @given(st.lists(NAMES, unique=True, max_size=20))
 def test_no_two_share_a_name(names: list[str]) -> None:
-    assert len({safe_name(one) for one in names}) == len(names)
+    assert len({safe_name(name) for name in names}) == len(names)
 
 
 @given(NAMES)

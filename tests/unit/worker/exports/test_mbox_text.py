@@ -53,7 +53,7 @@ def test_pieces_make_no_difference(contents: list[bytes], size: int) -> None:
 def test_what_it_holds_is_known_again(contents: list[bytes]) -> None:
     held = Held(io.BytesIO(whole(*contents)))
     digests = [blake3(one).digest(length=DIGEST_BYTES) for one in contents]
-    assert [held.take(one) for one in digests] == [True] * len(contents)
+    assert [held.take(digest) for digest in digests] == [True] * len(contents)
     assert not any(held.take(one) for one in digests)
 
 

@@ -53,7 +53,7 @@ TEXT = b"".join(b"Subject: %d\r\n\r\nthe same words again, %d\r\n" % (n % 7, n) 
 
 
 def command(*arguments: object) -> int:
-    return mailhaul_restore.main([str(one) for one in arguments])
+    return mailhaul_restore.main([str(argument) for argument in arguments])
 
 
 def one_archive(
@@ -103,7 +103,9 @@ def archive(tmp_path: Path) -> Path:
 def contents(target: Path) -> list[bytes]:
     """Of all messages that were restored."""
     return sorted(
-        one.read_bytes() for one in target.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+        path.read_bytes()
+        for path in target.rglob("*")
+        if path.parent.name in ("cur", "new") and path.is_file()
     )
 
 
@@ -227,7 +229,7 @@ def test_one_folder_of_one_user(archive: Path) -> None:
     target = archive.parent / "restored"
     assert command(archive, "--to", target, "--path", "/primary/user/anna/Sent") == 0
     assert contents(target) == [TEXT]
-    assert {one.name for one in target.iterdir()} == {"anna"}
+    assert {path.name for path in target.iterdir()} == {"anna"}
 
 
 def test_uids_go_on_far_above(archive: Path) -> None:
@@ -550,7 +552,7 @@ class TestErasable:
         self.keep(self.SECRETS, mixed)
         target = mixed.parent / "restored"
         assert command(mixed.parent, "--to", target, "--identity", identity) == 0
-        assert len([one for one in target.rglob("cur/*") if one.is_file()]) == 6
+        assert len([path for path in target.rglob("cur/*") if path.is_file()]) == 6
         assert command(mixed.parent, "--check", "--identity", identity) == 0
 
     def test_without_it_it_says_what_is_missing(
@@ -567,7 +569,7 @@ class TestErasable:
         target = mixed.parent / "restored"
         assert command(mixed.parent, "--to", target, "--identity", identity) == 0
         assert "anna: erased" in capsys.readouterr().err
-        assert len([one for one in target.rglob("cur/*") if one.is_file()]) == 4
+        assert len([path for path in target.rglob("cur/*") if path.is_file()]) == 4
         assert command(mixed.parent, "--list", "--identity", identity) == 0
         told = capsys.readouterr()
         assert "anna" not in told.out

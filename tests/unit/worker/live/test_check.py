@@ -105,7 +105,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def kinds(found: MailboxFindings) -> dict[str, Kind]:
-    return {one.path.removeprefix("/primary/user/jane/"): one.kind for one in found.damaged}
+    return {finding.path.removeprefix("/primary/user/jane/"): finding.kind for finding in found.damaged}
 
 
 def test_nothing_is_wrong(place: Place) -> None:
@@ -234,7 +234,7 @@ def test_a_mailbox_that_is_gone(place: Place) -> None:
     with pytest.raises(StoreError), place.store.open_mailbox("jane"):
         pass
     found = place.check()
-    assert [(one.kind, one.path, one.messages) for one in found.damaged] == [
+    assert [(finding.kind, finding.path, finding.messages) for finding in found.damaged] == [
         (Kind.MISSING, "/primary/user/jane", 7)
     ]
 
@@ -248,7 +248,7 @@ def test_a_store_that_is_not_mounted(place: Place) -> None:
     )
     path = LogicalPath.parse("/primary/user/jane")
     found = look.mailbox(Stored(archive=place.chain.newest["jane"], user="jane", path=path))
-    assert (found.damaged, [one.reason for one in found.unlooked]) == ((), ["mailbox"])
+    assert (found.damaged, [skip.reason for skip in found.unlooked]) == ((), ["mailbox"])
 
 
 def test_without_a_server(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_without_a_server(tmp_path: Path) -> None:
     shutil.rmtree(place.box.root / ".Work")
     os.truncate(place.file(2), 1)
     found = place.check()
-    assert [one.kind for one in found.damaged] == [Kind.TRUNCATED]
+    assert [finding.kind for finding in found.damaged] == [Kind.TRUNCATED]
     assert (found.gone, found.untold) == (3, 0)
 
 
@@ -276,4 +276,4 @@ def test_metadata_that_is_damaged(place: Place) -> None:
     archive = place.chain.newest["jane"]
     del place.chain.archives[archive]
     found = place.check()
-    assert [one.path for one in found.unlooked] == ["/primary/user/jane"]
+    assert [skip.path for skip in found.unlooked] == ["/primary/user/jane"]

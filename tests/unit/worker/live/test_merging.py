@@ -46,7 +46,7 @@ def test_flag_by_flag(then: str, later: str | None, now: str, wanted: str) -> No
 
 
 def test_no_flag_depends_on_another() -> None:
-    sides = ["".join(one) for size in range(3) for one in itertools.combinations("FS", size)]
+    sides = ["".join(combination) for size in range(3) for combination in itertools.combinations("FS", size)]
     for then, later, now in itertools.product(sides, [None, *sides], sides):
         found = merged(flags(now), then=flags(then), later=None if later is None else flags(later))
         for letter in "FS":

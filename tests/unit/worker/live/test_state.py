@@ -64,9 +64,9 @@ class Place:
         archive: ArchiveId | None = None,
     ) -> RestoreReport:
         files = {}
-        for one, data in self.chain.archives.items():
-            files[one] = self.root / f"{one.hex()}.mha"
-            files[one].write_bytes(data)
+        for archive_id, data in self.chain.archives.items():
+            files[archive_id] = self.root / f"{archive_id.hex()}.mha"
+            files[archive_id].write_bytes(data)
         choice = Choice(
             archive=archive or self.chain.moments[0].newest["jane"],
             user="jane",
@@ -86,8 +86,8 @@ class Place:
         return self.restore(archive=self.chain.newest["jane"])
 
     def names(self) -> dict[str, list[str]]:
-        folders = ("", *(one.name for one in self.box.root.glob(".*") if one.is_dir()))
-        return {one: self.box.names(one) + self.box.names(one, "new") for one in sorted(folders)}
+        folders = ("", *(path.name for path in self.box.root.glob(".*") if path.is_dir()))
+        return {folder: self.box.names(folder) + self.box.names(folder, "new") for folder in sorted(folders)}
 
     def rename(self, old: str, new: str) -> None:
         (self.box.root / old).rename(self.box.root / new)
@@ -142,7 +142,7 @@ def test_a_keyword_gets_a_letter_where_it_is_needed(place: Place) -> None:
     place.box.keywords(*(f"word{number}" for number in range(26)))
     # Nor can it be known which messages have it already: the server is not asked.
     told = place.restore(path="/primary/user/jane/INBOX").skipped
-    assert [one.reason for one in told] == ["keyword", "keyword"]
+    assert [skip.reason for skip in told] == ["keyword", "keyword"]
     assert "red" in told[-1].detail
     assert place.names()[""][0] == "1.host:2,S"
 
@@ -199,7 +199,7 @@ def test_what_was_done_since_the_newest_backup(place: Place) -> None:
     archive = place.chain.newest["jane"]
     place.chain.archives[archive] = place.chain.archives[archive][:100]
     report = place.restore(rules)
-    assert [one.reason for one in report.skipped] == ["later"]
+    assert [skip.reason for skip in report.skipped] == ["later"]
     assert place.names()[""][3] == "4.host:2,FSa", "without it flags are put together"
 
 
@@ -236,7 +236,9 @@ def test_what_happens_between_the_look_and_the_deed(place: Place) -> None:
         place.rename(f"cur/{number}.host:2,Sa", f"cur/{number}.host:2,")
     place.live = replace(place.live, keeper=Meanwhile(place.target, happens))
     report = place.restore(StateRules())
-    assert [(one.path, one.reason) for one in report.skipped] == [("/primary/user/jane/INBOX/2", "vanished")]
+    assert [(skip.path, skip.reason) for skip in report.skipped] == [
+        ("/primary/user/jane/INBOX/2", "vanished")
+    ]
     assert place.names()[""] == ["1.host:2,FSa", "3.host:2,Sa", "4.host:2,Sa"]
 
 
@@ -294,4 +296,4 @@ def test_the_lock_is_held_for_moments(place: Place, monkeypatch: pytest.MonkeyPa
 def test_a_mailbox_that_is_not_there(place: Place) -> None:
     os.rename(place.box.root, place.root / "away")
     report = place.restore()
-    assert [(one.path, one.reason) for one in report.skipped] == [("/primary/user/jane", "mailbox")]
+    assert [(skip.path, skip.reason) for skip in report.skipped] == [("/primary/user/jane", "mailbox")]

@@ -30,7 +30,7 @@ def test_a_file_with_several_names_takes_room_once(tmp_path: Path) -> None:
     for names in ((b"a", b"a", b"b"), (b"a", b"c")):
         rooms = Rooms("here")
         rooms.add(os.fsencode(tmp_path / "x"), 1, 10, 1_000)
-        rooms.link(os.fsencode(tmp_path / "x"), [(one, 100) for one in names])
+        rooms.link(os.fsencode(tmp_path / "x"), [(name, 100) for name in names])
         found += rooms.all()
     (room,) = _rooms(found)
     block = os.statvfs(tmp_path).f_frsize

@@ -48,18 +48,18 @@ def together(cut: list[Segment]) -> bytes:
 
     def end_run() -> None:
         if run:
-            out.extend(recipes.encode([one.data for one in run], run[0].recipe))
+            out.extend(recipes.encode([segment.data for segment in run], run[0].recipe))
             run.clear()
 
-    for one in cut:
-        if not one.joined:
+    for segment in cut:
+        if not segment.joined:
             end_run()
-        if one.recipe == recipes.RAW:
-            assert not one.joined
-            out.append(bytes(one.data))
+        if segment.recipe == recipes.RAW:
+            assert not segment.joined
+            out.append(bytes(segment.data))
         else:
-            assert not run or run[0].recipe == one.recipe
-            run.append(one)
+            assert not run or run[0].recipe == segment.recipe
+            run.append(segment)
     end_run()
     return b"".join(out)
 
@@ -190,14 +190,14 @@ def test_small_parts_stay_with_their_neighbours() -> None:
 def test_base64_parts_are_stored_decoded(end: bytes, width: int) -> None:
     first, second = noise(1000), noise(2001, 2)
     cut = check(multipart(base64_part(first, end, width), base64_part(second, end, width), end=end))
-    decoded = [one for one in cut if one.recipe]
+    decoded = [segment for segment in cut if segment.recipe]
     assert [bytes(one.data) for one in decoded] == [first, second]
     assert all(one.indexed and not one.joined for one in decoded)
 
 
 def test_parts_inside_a_forwarded_message_are_found() -> None:
     forwarded = b"Content-Type: message/rfc822\n\n" + multipart(base64_part(noise(1000)), boundary=b"inner")
-    assert [bytes(one.data) for one in check(multipart(forwarded)) if one.recipe] == [noise(1000)]
+    assert [bytes(segment.data) for segment in check(multipart(forwarded)) if segment.recipe] == [noise(1000)]
 
 
 def test_a_header_may_be_folded_and_quoted_and_in_any_case() -> None:
@@ -206,12 +206,12 @@ def test_a_header_may_be_folded_and_quoted_and_in_any_case() -> None:
         b'Subject: x\nContent-type : Multipart/mixed; charset=x ; boundary="a b:c"\n\n',
     ):
         cut = check(head + b"--a b:c\n" + base64_part(noise(1000)) + b"\n--a b:c--\n")
-        assert [bytes(one.data) for one in cut if one.recipe] == [noise(1000)]
+        assert [bytes(segment.data) for segment in cut if segment.recipe] == [noise(1000)]
 
 
 def test_copies_with_other_headers_share_their_segments() -> None:
     message = multipart(b"\n" + b"words " * 100, base64_part(noise(3000)))
-    plain = {bytes(one.data) for one in check(message) if one.indexed}
+    plain = {bytes(segment.data) for segment in check(message) if segment.indexed}
     received = {
         bytes(one.data) for one in check(b"Delivered-To: jane\nReceived: by x\n" + message) if one.indexed
     }
@@ -223,14 +223,14 @@ def test_edited_copies_of_a_large_part_share_most_of_it() -> None:
     data = noise(8 * LARGE)
     edited = data[:LARGE] + b"changed" + data[LARGE + 5 :]
     first, second = (
-        {bytes(one.data) for one in check(multipart(base64_part(each))) if one.indexed}
+        {bytes(segment.data) for segment in check(multipart(base64_part(each))) if segment.indexed}
         for each in (data, edited)
     )
     assert len(first & second) > len(first) * 3 / 4
 
 
 def test_a_large_decoded_part_is_one_run() -> None:
-    cut = [one for one in check(multipart(base64_part(noise(4 * LARGE)))) if one.recipe]
+    cut = [segment for segment in check(multipart(base64_part(noise(4 * LARGE)))) if segment.recipe]
     assert [one.joined for one in cut] == [False] + [True] * (len(cut) - 1)
     assert len(cut) > 4
 
@@ -289,7 +289,7 @@ class TestContinuing:
         data, rest = noise(1000), noise(800, 2)
         window = base64.encodebytes(rest) + b"--b\n" + base64_part(data) + b"\n--b--\n"
         cut = CUTTER.named(window, continued_parts(window))
-        assert [bytes(one.data) for one in cut if one.recipe] == [rest, data]
+        assert [bytes(segment.data) for segment in cut if segment.recipe] == [rest, data]
 
     def test_a_window_without_any_is_one_part(self) -> None:
         assert continued_parts(b"x" * 1000) == [(0, 1000)]

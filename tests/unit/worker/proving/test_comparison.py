@@ -199,7 +199,11 @@ def test_each_difference_is_told_where_it_is(
 def test_what_a_server_has_to_show(place: Place) -> None:
     rewritten(place.file(3), b"Subject: 3\n\nhx\n")
     inbox, work = sorted(place.compare(to_serve=True).served, key=lambda one: one.name)
-    assert (inbox.name, inbox.uidvalidity, [one.uid for one in inbox.messages]) == ("INBOX", 1500, [1, 2, 4])
+    assert (inbox.name, inbox.uidvalidity, [served.uid for served in inbox.messages]) == (
+        "INBOX",
+        1500,
+        [1, 2, 4],
+    )
     assert (work.name, [one.uid for one in work.messages]) == ("Work", [8, 9])
     assert {one.shown.size for one in inbox.messages} == {len(b"Subject: 1\r\n\r\nhi\r\n")}
 

@@ -73,13 +73,13 @@ def test_the_same() -> None:
     ],
 )
 def test_each_difference(changes: dict[str, Any], detail: str) -> None:
-    (one,) = lacks(shown(1), shown(2, **changes))
-    assert one == Skipped(f"{JANE}/INBOX/2", "imap", f"a mail server shows it otherwise: {detail}")
+    (skip,) = lacks(shown(1), shown(2, **changes))
+    assert skip == Skipped(f"{JANE}/INBOX/2", "imap", f"a mail server shows it otherwise: {detail}")
 
 
 def test_what_is_not_shown() -> None:
-    (one,) = lacks(shown(1))
-    assert one == Skipped(f"{JANE}/INBOX/2", "imap", "a mail server does not show it")
+    (skip,) = lacks(shown(1))
+    assert skip == Skipped(f"{JANE}/INBOX/2", "imap", "a mail server does not show it")
     (validity,) = lacks(shown(1), shown(2), uidvalidity=4)
     assert validity.detail == "UIDVALIDITY was 3, a mail server shows 4"
     (broken,) = lacks(shown(1), shown(99))
@@ -91,7 +91,7 @@ def test_folders_that_are_lacking_or_too_many() -> None:
     old = ServedFolder(name="Old", uidvalidity=3, messages=())
     inbox = ServedFolder(name="INBOX", uidvalidity=3, messages=())
     found = compare_served(account, JANE, [inbox, old], lambda _messages, _bytes: None)
-    assert [(one.path, one.detail) for one in found] == [
+    assert [(skip.path, skip.detail) for skip in found] == [
         (f"{JANE}/Old", "a mail server does not list the folder"),
         (f"{JANE}/New", "a mail server lists a folder that the backup has not"),
     ]
@@ -117,7 +117,7 @@ def test_messages_without_numbers_are_found_by_content() -> None:
         return compare_served(account, JANE, [folder], lambda _messages, _bytes: None)
 
     assert told(shown(5, digest=b"mail 2"), shown(6, digest=b"mail 1")) == ()
-    assert [one.path for one in told(shown(5, digest=b"mail 2"))] == [f"{JANE}/INBOX/1"]
+    assert [skip.path for skip in told(shown(5, digest=b"mail 2"))] == [f"{JANE}/INBOX/1"]
 
 
 def folders(**paths: bytes) -> list[Folder]:

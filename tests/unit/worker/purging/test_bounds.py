@@ -60,7 +60,7 @@ def test_widened_closes_gaps(bounds: array[int], gap: int) -> None:
 def test_without_holes(bounds: array[int], holes: array[int]) -> None:
     plain, missing = merged(bounds), merged(holes)
     found = list(without(as_stretches(plain), as_stretches(missing)))
-    assert covered((one.offset, one.offset + one.length) for one in found) == (
+    assert covered((stretch.offset, stretch.offset + stretch.length) for stretch in found) == (
         covered(pairs(plain)) - covered(pairs(missing))
     )
     assert all(one.length > 0 for one in found)

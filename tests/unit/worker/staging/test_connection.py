@@ -100,9 +100,9 @@ class World:
 
     def happens(self, *happenings: Envelope | Connected | Lost | AccessError, payload: bytes = b"") -> None:
         with self.connection.lock:
-            for one in happenings:
-                known = isinstance(one, Connected | Lost | AccessError)
-                self.wire.happenings.append(one if known else Arrival(one, memoryview(payload)))  # type: ignore[arg-type]
+            for happening in happenings:
+                known = isinstance(happening, Connected | Lost | AccessError)
+                self.wire.happenings.append(happening if known else Arrival(happening, memoryview(payload)))  # type: ignore[arg-type]
             self.connection.turn(0.0)
 
 

@@ -14,15 +14,15 @@ PROGRESS = Progress("primary/user/0", 3, 4, "anna", 2, 1, "the staging area is f
 
 
 def test_there_and_back() -> None:
-    for one in (PROGRESS, PROGRESS._replace(done=("a mailbox", "another"))):
-        assert decode_progress(json.dumps(one).encode()) == one
+    for progress in (PROGRESS, PROGRESS._replace(done=("a mailbox", "another"))):
+        assert decode_progress(json.dumps(progress).encode()) == progress
 
 
 def test_much_that_is_done_takes_several_events() -> None:
     done = tuple(f"{number:03}" + "x" * 300 for number in range(200))
     events = list(_events(PROGRESS._replace(done=(*done[:100], "y" * MOST_EVENT_BYTES, *done[100:]))))
     assert all(len(event) <= MOST_EVENT_BYTES for event in events)
-    told = [one for event in events if (one := decode_progress(event))]
+    told = [progress for event in events if (progress := decode_progress(event))]
     assert len(told) == len(events) > 3
     assert tuple(line for one in told for line in one.done) == done
 

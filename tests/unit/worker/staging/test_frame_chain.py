@@ -19,7 +19,7 @@ ARCHIVE = write_archive(
 )
 FRAMES = frames_of(ARCHIVE)
 WHOLE = FrameChain(FRAMES[0].header.archive, len(FRAMES))
-PARTS = [ARCHIVE[one.at : one.end] for one in FRAMES]
+PARTS = [ARCHIVE[frame.at : frame.end] for frame in FRAMES]
 
 
 class TestFrameChain:

@@ -134,13 +134,13 @@ class House:
         self.carry_out(self.intake.received(client, host, envelope, memoryview(payload), self.now))
 
     def carry_out(self, effects: Iterable[Effect]) -> None:
-        for one in effects:
-            if isinstance(one, Send):
-                self.told.append((one.client, one.envelope, one.payload))
-            elif isinstance(one, Note):
-                self.notes.append(one.event)
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.told.append((effect.client, effect.envelope, effect.payload))
+            elif isinstance(effect, Note):
+                self.notes.append(effect.event)
             else:
-                self.jobs.append(one)
+                self.jobs.append(effect)
 
     def work(self, jobs: int = 1000) -> None:
         while self.jobs and jobs:
@@ -574,7 +574,7 @@ class TestRoom:
         for _ in range(5):
             house.tick(0.6)
             house.work()
-        heard = [one for one in house.heard() if isinstance(one, Credit)]
+        heard = [credit for credit in house.heard() if isinstance(credit, Credit)]
         assert {one.until for one in heard} == {3 << 20}
         assert heard[-1].waiting == FULL
 

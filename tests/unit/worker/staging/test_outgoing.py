@@ -66,8 +66,8 @@ class Link:
         return True
 
     def answers(self, *envelopes: Answer, payload: bytes = b"") -> None:
-        for one in envelopes:
-            self.stream.answered(one, memoryview(payload))
+        for envelope in envelopes:
+            self.stream.answered(envelope, memoryview(payload))
 
     def since(self) -> list[Envelope]:
         sent, self.sent = self.sent, []

@@ -67,15 +67,15 @@ def test_what_is_asked_for_while_it_syncs_comes_to_one() -> None:
 
 
 def test_a_pause_is_kept_for_each_file() -> None:
-    syncer, one, other = Syncer(pause_seconds=_FOREVER_SECONDS), File(), File()
-    syncer.ask(one)
-    one.await_syncs(1)
-    syncer.ask(one)
+    syncer, file, other = Syncer(pause_seconds=_FOREVER_SECONDS), File(), File()
+    syncer.ask(file)
+    file.await_syncs(1)
+    syncer.ask(file)
     syncer.ask(other)
     other.await_syncs(1)
-    syncer.forget(one)
+    syncer.forget(file)
     syncer.forget(other)
-    assert (one.syncs, other.syncs) == (1, 1)
+    assert (file.syncs, other.syncs) == (1, 1)
 
 
 def test_a_file_that_is_forgotten_is_left_alone() -> None:

@@ -126,7 +126,7 @@ def test_the_mask_is_not_taken_for_the_rights_of_the_group(
     os.close(directory)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
-    assert [(one.reason, one.detail) for one in notices.skipped] == [
+    assert [(skip.reason, skip.detail) for skip in notices.skipped] == [
         ("attribute", "without their access list or all their attributes: 2 files")
     ]
 
@@ -196,7 +196,7 @@ def test_what_cannot_be_read_or_is_too_long_is_told(place: Path, monkeypatch: py
 
     monkeypatch.setattr("mailhaul.worker.stores.attributes.os.getxattr", refused)
     assert reader.of(os.fsencode(place / "a"), 1, b"a") == ()
-    assert [one.reason for one in notices.skipped] == ["attribute", "attribute"]
+    assert [skip.reason for skip in notices.skipped] == ["attribute", "attribute"]
 
 
 # Names of one file

@@ -133,7 +133,7 @@ def test_recorded_and_raised(tmp_path: Path, doveadm: tuple[str, ...]) -> None:
     original(tmp_path)
     store = MaildirStore(f"{tmp_path}/old/{{user}}", doveadm)
     with store.open_mailbox("jane") as mailbox:
-        assert {one.folder.name: one.folder.highest_modseq for one in mailbox.folders()} == {
+        assert {folder.folder.name: folder.folder.highest_modseq for folder in mailbox.folders()} == {
             "INBOX": 15, "Plain": 0
         }  # fmt: skip
         assert mailbox.skipped() == []
@@ -179,12 +179,12 @@ def test_what_cannot_be_recorded_is_told(tmp_path: Path, doveadm: tuple[str, ...
     store = MaildirStore(f"{tmp_path}/old/{{user}}", doveadm)
     (tmp_path / "answer").write_bytes(b"mailbox\tguid\thighestmodseq\n")
     with store.open_mailbox("jane") as mailbox:
-        assert [one.folder.highest_modseq for one in mailbox.folders()] == [0, 0]
+        assert [folder.folder.highest_modseq for folder in mailbox.folders()] == [0, 0]
         (told,) = mailbox.skipped()
     assert (told.path, told.reason) == (".", "doveadm")
     (tmp_path / "fails").touch()
     with store.open_mailbox("jane") as mailbox:
-        assert [one.folder.highest_modseq for one in mailbox.folders()] == [0, 0]
+        assert [reader.folder.highest_modseq for reader in mailbox.folders()] == [0, 0]
         (told,) = mailbox.skipped()
     assert (told.reason, "no such user" in told.detail) == ("doveadm", True)
 
@@ -226,7 +226,7 @@ def test_what_cannot_be_raised_is_told(
     box.uidlist(folder=".Plain")
     store = MaildirStore(f"{tmp_path}/old/{{user}}")
     with store.open_mailbox("jane") as reader:
-        folders = [one.folder for one in reader.folders()]
+        folders = [folder_reader.folder for folder_reader in reader.folders()]
     (tmp_path / fault).touch()
     with MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm).open_mailbox("jane") as writer:
         for folder in folders:
@@ -248,13 +248,13 @@ def test_index_files_where_the_server_does_not_look_are_told(
     """A server that keeps none at all has no numbers that a client could remember."""
     original(tmp_path)
     with MaildirStore(f"{tmp_path}/old/{{user}}").open_mailbox("jane") as reader:
-        folders = [one.folder for one in reader.folders()]
+        folders = [folder_reader.folder for folder_reader in reader.folders()]
     (tmp_path / "index-of-inbox").write_text(place)
     with MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm).open_mailbox("jane", layout=folders) as writer:
         for folder in folders:
             writer.open_folder(folder).finish()
         writer.commit()
-        assert [one.reason for one in writer.skipped()] == told
+        assert [skip.reason for skip in writer.skipped()] == told
         assert all("keeps its index in /index," in one.detail for one in writer.skipped())
         assert writer.without_modseq() == len(told)
 
@@ -262,7 +262,7 @@ def test_index_files_where_the_server_does_not_look_are_told(
 def test_folders_that_no_server_counts_are_counted(tmp_path: Path) -> None:
     original(tmp_path)
     with MaildirStore(f"{tmp_path}/old/{{user}}").open_mailbox("jane") as reader:
-        folders = [one.folder for one in reader.folders()]
+        folders = [folder_reader.folder for folder_reader in reader.folders()]
     for renumbering, expected in ((Renumbering(), 1), (Renumbering(new_uidvalidity=True), 0)):
         target = MaildirTarget(f"{tmp_path}/new{expected}/{{user}}", renumbering=renumbering)
         with target.open_mailbox("jane") as writer:

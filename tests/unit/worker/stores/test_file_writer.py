@@ -127,7 +127,7 @@ def test_files_get_their_group_where_the_directory_gives_another(tmp_path: Path)
 
 def test_files_get_their_mode_where_the_directory_has_a_default_list(tmp_path: Path) -> None:
     entries = [(0x01, 7, -1), (0x02, 7, 4321), (0x04, 5, -1), (0x10, 5, -1), (0x20, 0, -1)]
-    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in entries)
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
     try:
         os.setxattr(tmp_path, DEFAULT, acl)
     except OSError:

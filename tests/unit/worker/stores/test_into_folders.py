@@ -49,7 +49,7 @@ def add(root: Path, *uids: int) -> tuple[int, list[str]]:
         into = writer.open_folder(INBOX)
         added = [into.add(mail(b"%d.host" % uid, b"%d" % uid, uid=uid), [b"%d" % uid]) for uid in uids]
         into.finish()
-    return sum(added), [one.reason for one in writer.skipped()]
+    return sum(added), [skip.reason for skip in writer.skipped()]
 
 
 def uidlist(box: Maildir) -> list[str]:

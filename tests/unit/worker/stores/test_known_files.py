@@ -106,9 +106,9 @@ def test_it_stays_as_long_as_a_restore_goes_on(store: Path) -> None:
     ids=lambda other: next(iter(other)),
 )
 def test_what_is_not_the_same_file_is_not_linked(store: Path, other: dict[str, Any]) -> None:
-    one = target(store)
-    put(one, "anna", linked(b"1.h"))
-    with one.open_mailbox("bert") as writer:
+    maildir_target = target(store)
+    put(maildir_target, "anna", linked(b"1.h"))
+    with maildir_target.open_mailbox("bert") as writer:
         into = writer.open_folder(INBOX)
         into.add(linked(b"2.h", **other), [other.get("content", CONTENT)])
         into.finish()
@@ -128,11 +128,11 @@ def test_a_file_that_a_crash_has_damaged_is_written_again(store: Path) -> None:
 
 
 def test_what_came_to_be_in_no_mailbox_is_let_go(store: Path) -> None:
-    one = target(store)
-    put(one, "anna", linked(b"1.h"), linked(b"2.h"), commit=False)
+    maildir_target = target(store)
+    put(maildir_target, "anna", linked(b"1.h"), linked(b"2.h"), commit=False)
     assert known(store) == []
-    put(one, "bert", linked(b"1.h"))
-    put(one, "anna", linked(b"1.h"), commit=False)
+    put(maildir_target, "bert", linked(b"1.h"))
+    put(maildir_target, "anna", linked(b"1.h"), commit=False)
     assert len(known(store)) == 1
 
 
@@ -141,11 +141,11 @@ def test_messages_that_are_there_take_part_if_they_are_the_same_file(store: Path
     anna, cleo = Maildir(store / "anna" / "Maildir"), Maildir(store / "cleo" / "Maildir")
     there = anna.message("1.h:2,", CONTENT)
     cleo.message("5.h:2,", CONTENT).chmod(0o644)
-    one = target(store)
-    put(one, "anna", linked(b"1.h"))
-    put(one, "bert", linked(b"2.h"))
-    put(one, "cleo", linked(b"5.h", link=9))
-    put(one, "dora", linked(b"6.h", link=9))
+    maildir_target = target(store)
+    put(maildir_target, "anna", linked(b"1.h"))
+    put(maildir_target, "bert", linked(b"2.h"))
+    put(maildir_target, "cleo", linked(b"5.h", link=9))
+    put(maildir_target, "dora", linked(b"6.h", link=9))
     by_user = {path.parts[-4]: path.stat().st_ino for path in store.glob("*/Maildir/cur/*")}
     assert by_user["bert"] == there.stat().st_ino
     assert by_user["dora"] != by_user["cleo"]
@@ -153,9 +153,9 @@ def test_messages_that_are_there_take_part_if_they_are_the_same_file(store: Path
 
 def test_a_message_that_is_there_and_damaged_is_not_spread(store: Path) -> None:
     Maildir(store / "anna" / "Maildir").message("1.h:2,S", b"x" * len(CONTENT))
-    one = target(store)
-    put(one, "anna", linked(b"1.h"))
-    put(one, "bert", linked(b"2.h"))
+    maildir_target = target(store)
+    put(maildir_target, "anna", linked(b"1.h"))
+    put(maildir_target, "bert", linked(b"2.h"))
     assert (store / "bert" / "Maildir" / "cur" / "2.h:2,S").read_bytes() == CONTENT
 
 
@@ -231,9 +231,9 @@ def test_a_file_with_as_many_names_as_it_can_have_is_followed_by_another(
 ) -> None:
     """And across file systems there are no links."""
     store, template = tmp_path / "mail", "{domain}/{user}"
-    one = target(store, template)
-    put(one, "anna@b.example", linked(b"1.h"))
-    put(one, "anna@a.example", linked(b"1.h"))
+    maildir_target = target(store, template)
+    put(maildir_target, "anna@b.example", linked(b"1.h"))
+    put(maildir_target, "anna@a.example", linked(b"1.h"))
     (file,) = known(mounted)
     (elsewhere,) = known(store)
     assert file.name == elsewhere.name
@@ -243,11 +243,11 @@ def test_a_file_with_as_many_names_as_it_can_have_is_followed_by_another(
     for number in range(65_000 - first.stat().st_nlink):
         os.link(first, full / str(number))
     for user in ("bert", "cleo", "dora"):
-        put(one, f"{user}@b.example", linked(b"2.h"))
+        put(maildir_target, f"{user}@b.example", linked(b"2.h"))
     found = {user: (mounted / user / "cur" / "2.h:2,S").stat() for user in ("bert", "cleo", "dora")}
     assert len({one.st_ino for one in found.values()}) == 1, "the others are links of one another again"
     assert found["bert"].st_ino != first.stat().st_ino
     assert (mounted / "dora" / "cur" / "2.h:2,S").read_bytes() == CONTENT
-    one.finish()
+    maildir_target.finish()
     end_restore(f"{store}/{template}")
     assert known(store) == known(mounted) == []

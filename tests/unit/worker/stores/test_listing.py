@@ -55,11 +55,13 @@ def test_names_of_all_kinds(box: Maildir, listing: Open) -> None:
     (box.root / "cur" / "directory").mkdir()
     found = listing()
     messages = list(Numbering(found, None))
-    assert sorted(one.base + one.suffix for one in messages if one.place == "cur") == sorted(names)
+    assert sorted(listed.base + listed.suffix for listed in messages if listed.place == "cur") == sorted(
+        names
+    )
     assert [one.base for one in messages if one.place == "new"] == [b"n.host"]
     assert found.others == {("cur", b".hidden"), ("new", b"pipe"), ("cur", b"link"), ("cur", b"directory")}
-    for one in messages:
-        assert found.entries[found.find(one.base)].startswith(one.base + b"\0")
+    for message in messages:
+        assert found.entries[found.find(message.base)].startswith(message.base + b"\0")
     assert found.find(b"2") == found.find(b"1.hos") == -1
 
 
@@ -69,8 +71,12 @@ def test_two_files_of_one_lasting_name_are_two(box: Maildir, listing: Open) -> N
     box.message("1.host", b"three", place="new")
     box.uidlist("5 :1.host")
     messages, _ = numbered(listing(), box)
-    assert [(one.base, one.uid) for one in messages] == [(b"1.host", 5), (b"1.host", 0), (b"1.host", 0)]
-    assert {(one.place, one.suffix) for one in messages} == {
+    assert [(message.base, message.uid) for message in messages] == [
+        (b"1.host", 5),
+        (b"1.host", 0),
+        (b"1.host", 0),
+    ]
+    assert {(listed.place, listed.suffix) for listed in messages} == {
         ("cur", b":2,S"), ("cur", b":2,"), ("new", b"")
     }  # fmt: skip
 
@@ -91,7 +97,7 @@ def test_a_name_that_changes_while_it_is_read_is_listed_once(
 
     monkeypatch.setattr(hot_path, "entries_in", entries_in)
     found = list(Numbering(listing(), None))
-    assert [one.base for one in found] == sorted(f"{number}.host".encode() for number in range(20))
+    assert [listed.base for listed in found] == sorted(f"{number}.host".encode() for number in range(20))
     assert {(one.place, one.suffix) for one in found} == {("cur", b":2,S")}
 
 
@@ -114,7 +120,7 @@ def test_a_name_that_was_missed_is_found_by_another_look(
         return iter(entries)
 
     monkeypatch.setattr(hot_path, "entries_in", entries_in)
-    found = {one.base: one.suffix for one in Numbering(listing(), None)}
+    found = {listed.base: listed.suffix for listed in Numbering(listing(), None)}
     assert found == {f"{n}.host".encode(): b":2,S" if n == 3 else b":2," for n in range(5)}
 
 
@@ -132,7 +138,7 @@ def test_a_directory_that_breaks_off_keeps_what_was_read(
 
     monkeypatch.setattr(hot_path, "entries_in", entries_in)
     found = listing()
-    assert [one.base for one in Numbering(found, None)] == [b"2.host"]
+    assert [listed.base for listed in Numbering(found, None)] == [b"2.host"]
     assert [(place, error.errno) for place, error in found.problems.items()] == [("cur", 5)]
 
 
@@ -141,7 +147,7 @@ def test_uids_and_fields(box: Maildir, listing: Open) -> None:
         box.message(name)
     box.uidlist("1 :gone", "3 W7 :c:2,", "4 :a", "9 P1 W2 :b")
     messages, numbering = numbered(listing(), box)
-    assert [(one.base, one.uid, one.fields) for one in messages] == [
+    assert [(message.base, message.uid, message.fields) for message in messages] == [
         (b"c", 3, b"W7"), (b"a", 4, b""), (b"b", 9, b"P1 W2"), (b"d", 0, b""), (b"e", 0, b"")
     ]  # fmt: skip
     assert numbering.duplicates == 0
@@ -152,7 +158,12 @@ def test_uids_given_twice(box: Maildir, listing: Open) -> None:
         box.message(name)
     box.uidlist("3 :a", "3 :b", "5 :c", "5 :d", "5 :c")
     messages, numbering = numbered(listing(), box)
-    assert [(one.base, one.uid) for one in messages] == [(b"a", 3), (b"c", 5), (b"b", 0), (b"d", 0)]
+    assert [(message.base, message.uid) for message in messages] == [
+        (b"a", 3),
+        (b"c", 5),
+        (b"b", 0),
+        (b"d", 0),
+    ]
     assert numbering.duplicates == 2
 
 
@@ -161,7 +172,7 @@ def test_uids_out_of_order(box: Maildir, listing: Open) -> None:
         box.message(name)
     box.uidlist("7 W1 :a", "3 :b", "5 W2 :c", "3 :d", "7 :d")
     messages, numbering = numbered(listing(), box)
-    assert [(one.base, one.uid, one.fields) for one in messages] == [
+    assert [(message.base, message.uid, message.fields) for message in messages] == [
         (b"b", 3, b""), (b"c", 5, b"W2"), (b"a", 7, b"W1"), (b"d", 0, b"")
     ]  # fmt: skip
     assert numbering.duplicates == 2
@@ -172,7 +183,10 @@ def test_a_name_listed_again_has_its_later_uid(box: Maildir, listing: Open) -> N
         box.message(name)
     box.uidlist("3 W3 :a", "5 :b", "9 :a")
     messages, _ = numbered(listing(), box)
-    assert [(one.base, one.uid, one.fields) for one in messages] == [(b"b", 5, b""), (b"a", 9, b"")]
+    assert [(message.base, message.uid, message.fields) for message in messages] == [
+        (b"b", 5, b""),
+        (b"a", 9, b""),
+    ]
 
 
 def test_a_rescan_knows_new_and_remaining_names(box: Maildir, listing: Open) -> None:
@@ -202,7 +216,7 @@ def test_any_names_are_found_by_what_lasts(
         found = Listing({"cur": fd})
     finally:
         os.close(fd)
-    assert sorted(one.base + one.suffix for one in Numbering(found, None)) == sorted(names)
+    assert sorted(listed.base + listed.suffix for listed in Numbering(found, None)) == sorted(names)
     for name in names:
         base = name.partition(b":")[0]
         assert found.entries[found.find(base)].partition(b"\0")[0] == base

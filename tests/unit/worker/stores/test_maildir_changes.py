@@ -133,13 +133,15 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_shows(box: Maildir, change: Callable[[Maildir], None], hidden: bool) -> None:
     first = look(box)
-    assert all(one.mark for one in first.folders.values())
+    assert all(folder.mark for folder in first.folders.values())
     if hidden:
         put_times_back(box, ".Sent", lambda: change(box))
     else:
         change(box)
     second = look(box, first)
-    assert [one.folder.name for one in second.folders.values() if not one.unchanged] == ["Sent"]
+    assert [remembered.folder.name for remembered in second.folders.values() if not remembered.unchanged] == [
+        "Sent"
+    ]
     assert second["Sent"].trusted is (change is not remove_uidlist)
     assert second["Sent"].names == look(box)["Sent"].names
     settle()
@@ -228,7 +230,7 @@ def test_what_is_not_as_it_is_known_is_listed_after_all(box: Maildir) -> None:
         assert list(mailbox.files()) == known.files
         assert mailbox.files_mark() != known.files_mark
         deliver(box)
-        found = {one.folder.name: (one.unchanged, len(one)) for one in mailbox.folders()}
+        found = {folder.folder.name: (folder.unchanged, len(folder)) for folder in mailbox.folders()}
     assert found == {"INBOX": (True, 3), "Sent": (False, 4), "Work": (True, 3)}
     assert mark_of_all(box) != known.mark
 
@@ -255,7 +257,7 @@ def test_what_a_server_does_all_the_time_is_no_change(box: Maildir, change: str)
     else:
         (sent / "cur" / "1.host,S=3:2,").read_bytes()
     second = look(box, first)
-    assert all(one.unchanged for one in second.folders.values())
+    assert all(folder.unchanged for folder in second.folders.values())
     # The directories' own records are always fresh.
     fresh = look(box)["Sent"].folder
     assert second["Sent"].folder == fresh
@@ -271,7 +273,7 @@ def test_a_message_in_the_place_of_another_is_found_by_stat(box: Maildir) -> Non
         for folder in mailbox.folders():
             if folder.folder.name == "Sent":
                 assert folder.unchanged
-                sizes = {one.base: folder.stat(one).size for one in folder.messages()}
+                sizes = {message.base: folder.stat(message).size for message in folder.messages()}
                 assert sizes[b"1.host,S=3"] == len(b"other")
 
 
@@ -319,7 +321,7 @@ def test_a_store_that_was_copied_is_another_one(box: Maildir, tmp_path: Path) ->
     copy.root = tmp_path / "copy" / "mail" / "jane" / "Maildir"
     assert (copy.root / "cur").stat().st_mtime_ns == (box.root / "cur").stat().st_mtime_ns
     second = look(copy, first)
-    assert {(one.unchanged, one.trusted) for one in second.folders.values()} == {(False, False)}
+    assert {(folder.unchanged, folder.trusted) for folder in second.folders.values()} == {(False, False)}
     assert second.files_mark != first.files_mark
     assert [one.names for one in second.folders.values()] == [one.names for one in first.folders.values()]
 
@@ -328,7 +330,7 @@ def test_a_renamed_folder_has_no_past_under_its_new_name(box: Maildir) -> None:
     first = look(box)
     (box.root / ".Sent").rename(box.root / ".Gone")
     second = look(box, first)
-    assert [one.folder.name for one in second.folders.values() if not one.unchanged] == ["Gone"]
+    assert [folder.folder.name for folder in second.folders.values() if not folder.unchanged] == ["Gone"]
     assert not second["Gone"].trusted
     # Whoever knows it under its old path may trust the names in it.
     first.folders[b".Gone"] = first["Sent"]
@@ -358,10 +360,10 @@ def test_lists_that_are_young_leave_no_mark(box: Maildir, name: str) -> None:
 
 def test_a_clock_set_back_leaves_no_marks_until_it_has_caught_up(box: Maildir) -> None:
     behind = look(box, ahead_ns=-3600 * SECOND)
-    assert {one.mark for one in behind.folders.values()} == {b""}
+    assert {folder.mark for folder in behind.folders.values()} == {b""}
     assert behind.files_mark == b""
     ahead = look(box, ahead_ns=3600 * SECOND)
-    assert all(one.mark for one in ahead.folders.values())
+    assert all(remembered.mark for remembered in ahead.folders.values())
     # What was marked holds whatever the clock says later: nothing has changed.
     assert all(one.unchanged for one in look(box, ahead, ahead_ns=-3600 * SECOND).folders.values())
 
@@ -407,7 +409,7 @@ def test_a_listing_that_does_not_settle_leaves_no_mark(box: Maildir, monkeypatch
 
     monkeypatch.setattr(Listing, "_names", busy)
     with store(box).open_mailbox("jane") as mailbox:
-        marked = [(one.folder.name, bool(one.mark)) for one in mailbox.folders()]
+        marked = [(folder.folder.name, bool(folder.mark)) for folder in mailbox.folders()]
     assert marked[:3] == [("INBOX", True), ("Sent", False), ("Work", True)]
 
 
@@ -430,7 +432,7 @@ def test_nothing_of_an_unchanged_mailbox_is_opened_but_its_directories(
     monkeypatch.setattr(os, "open", noted_open)
     monkeypatch.setattr(hot_path, "entries_in", noted_entries)
     second = look(box, first)
-    assert all(one.unchanged for one in second.folders.values())
+    assert all(folder.unchanged for folder in second.folders.values())
     assert not {"new", "cur", "dovecot-uidlist", "dovecot-keywords"} & set(opened)
     assert sorted(listed) == sorted(str(box.root / name) for name in ("", ".Sent", ".Work"))
 
@@ -457,10 +459,10 @@ def test_a_folder_that_is_not_wanted_is_not_looked_into(
         path for path in opened if path.endswith((".Sent/cur", ".Sent/new", "Maildir/cur", "Maildir/new"))
     ]
     # The mailbox's own files and directories are told with the first folder that is wanted.
-    assert {one.path for one in found.files} == {
+    assert {file.path for file in found.files} == {
         b"subscriptions", b"dovecot-keywords", b"scripts/a", b".Work/dovecot-keywords"
     }  # fmt: skip
-    assert {one.path for one in found["Work"].folder.directories} == {
+    assert {directory.path for directory in found["Work"].folder.directories} == {
         b".Work", b".Work/new", b".Work/cur", b".Work/tmp", b".Work/dovecot-uidlist", b"scripts", b""
     }  # fmt: skip
 
@@ -474,10 +476,10 @@ def test_what_came_after_the_first_look_comes_when_messages_are_asked_for(box: M
                 deliver(box)
                 box.uidlist("1 :1.host,S=3", "200 :4.host", folder=".Sent")
                 assert (len(folder), folder.mark) == (4, first["Sent"].mark)
-                assert {one.base: one.uid for one in folder.messages()}[b"4.host"] == 200
+                assert {listed.base: listed.uid for listed in folder.messages()}[b"4.host"] == 200
                 assert folder.folder.uidnext == 201
-                for one in folder.messages():
-                    folder.open_message(one).close()
+                for message in folder.messages():
+                    folder.open_message(message).close()
     assert not look(box, first)["Sent"].unchanged
 
 
@@ -491,7 +493,7 @@ def test_an_unchanged_folder_that_is_gone_when_it_is_asked_has_nothing(box: Mail
                 assert (len(folder), list(folder.messages()), folder.trusted) == (0, [], False)
             found[folder.folder.name] = len(folder)
         assert found == {"INBOX": 3, "Sent": 0, "Work": 3}
-        assert [(one.path, one.reason) for one in mailbox.skipped()] == [(".Sent", "vanished")]
+        assert [(skip.path, skip.reason) for skip in mailbox.skipped()] == [(".Sent", "vanished")]
 
 
 def test_mail_moved_into_an_unchanged_folder_while_another_is_read(box: Maildir) -> None:
@@ -506,7 +508,7 @@ def test_mail_moved_into_an_unchanged_folder_while_another_is_read(box: Maildir)
                 settle()  # also of what is certain by then a second look leaves no mark
             told.append(
                 (folder.folder.name, folder.unchanged, folder.mark == b"", folder.trusted)
-                + (() if folder.unchanged else (sorted(one.base for one in folder.messages()),))
+                + (() if folder.unchanged else (sorted(message.base for message in folder.messages()),))
             )
     kept = [b"1.host,S=3", b"2.host,S=3", b"3.host"]
     assert told == [
@@ -548,7 +550,7 @@ def test_a_change_of_other_files_shows(box: Maildir, change: str) -> None:
     assert young.files_mark == (look(box).files_mark if change == "gone" else b"")
     settle()
     assert look(box).files_mark not in (b"", first.files_mark)
-    assert all(one.unchanged for one in young.folders.values())
+    assert all(folder.unchanged for folder in young.folders.values())
 
 
 def test_a_file_that_vanished_since_the_mailbox_was_looked_through_is_not_listed(box: Maildir) -> None:
@@ -556,7 +558,7 @@ def test_a_file_that_vanished_since_the_mailbox_was_looked_through_is_not_listed
     with store(box).open_mailbox("jane") as mailbox:
         list(mailbox.folders())
         (box.root / "subscriptions.123").unlink()
-        assert b"subscriptions.123" not in {one.path for one in mailbox.files()}
+        assert b"subscriptions.123" not in {file.path for file in mailbox.files()}
         assert mailbox.skipped() == []
 
 
@@ -568,7 +570,7 @@ def test_a_file_that_cannot_be_looked_at_leaves_no_mark(box: Maildir) -> None:
         list(mailbox.folders())
         shutil.rmtree(box.root / "scripts")
         (box.root / "scripts").write_text("no directory any more")
-        listed = {one.path for one in mailbox.files()}
+        listed = {file.path for file in mailbox.files()}
         assert b"scripts/a" in listed
         assert mailbox.files_mark() == b""
 
@@ -605,7 +607,10 @@ def test_what_counts_as_unchanged_is_unchanged(tmp_path: Path, seed: int) -> Non
 
     def contents(box: Maildir) -> dict[bytes, object]:
         with store(box).open_mailbox("jane") as mailbox:
-            return {one.folder.path: (one.folder.keywords, list(one.messages())) for one in mailbox.folders()}
+            return {
+                folder.folder.path: (folder.folder.keywords, list(folder.messages()))
+                for folder in mailbox.folders()
+            }
 
     choose = random.Random(seed)
     box = Maildir(tmp_path / "mail" / "jane" / "Maildir")

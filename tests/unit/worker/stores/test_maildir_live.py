@@ -74,13 +74,13 @@ def test_nothing_is_missed(box: Maildir, change: object) -> None:
         with going_on(change(box)), store.open_mailbox("jane") as mailbox:  # type: ignore[operator]
             found = {}
             for folder in mailbox.folders():
-                for one in folder.messages():
-                    opened = folder.open_message(one)
-                    now = opened.listed or one
-                    assert opened.read(100) in (one.base, b"new")
-                    assert now.base == one.base
-                    assert one.base not in found
-                    found[one.base] = now
+                for message in folder.messages():
+                    opened = folder.open_message(message)
+                    now = opened.listed or message
+                    assert opened.read(100) in (message.base, b"new")
+                    assert now.base == message.base
+                    assert message.base not in found
+                    found[message.base] = now
                     opened.close()
         assert {base for base in found if base[:1] != b"9"} == {
             f"{number:04d}.host".encode() for number in range(MESSAGES)
@@ -93,7 +93,7 @@ def test_mail_moved_to_a_folder_that_was_read_is_found(box: Maildir) -> None:
     found: dict[str, list[bytes]] = {"INBOX": [], "Work": []}
     with MaildirStore(str(box.root)).open_mailbox("jane") as mailbox:
         for folder in mailbox.folders():
-            found[folder.folder.name] += [one.base for one in folder.messages()]
+            found[folder.folder.name] += [message.base for message in folder.messages()]
             if folder.folder.path == b"" and (other / "cur" / "moving.host:2,S").exists():
                 (other / "cur" / "moving.host:2,S").rename(box.root / "cur" / "moved.host:2,S")
     assert found["Work"] == []
@@ -122,9 +122,9 @@ def test_one_look_serves_all_that_were_renamed_or_removed(
             if name.endswith(":2,"):
                 (box.root / "cur" / name).unlink()
         flags, gone = set(), []
-        for one in folder.messages():
+        for message in folder.messages():
             try:
-                opened = folder.open_message(one)
+                opened = folder.open_message(message)
             except MessageUnavailable as error:
                 gone.append(error.reason)
             else:
@@ -139,16 +139,16 @@ def test_flags_taken_back_are_no_loss(box: Maildir) -> None:
     with MaildirStore(str(box.root)).open_mailbox("jane") as mailbox:
         folders = mailbox.folders()
         folder = next(folders)
-        one, *_, last = folder.messages()
-        path = box.root / one.place / os.fsdecode(one.base + one.suffix)
+        listed, *_, last = folder.messages()
+        path = box.root / listed.place / os.fsdecode(listed.base + listed.suffix)
         path.rename(path.with_name("away"))
         with pytest.raises(MessageUnavailable):
-            folder.open_message(one)
+            folder.open_message(listed)
         other = box.root / last.place / os.fsdecode(last.base + last.suffix)
         other.rename(box.root / "cur" / f"{last.base.decode()}:2,T")
         folder.open_message(last).close()
         path.with_name("away").rename(path)
-        folder.open_message(one).close()
+        folder.open_message(listed).close()
 
 
 def test_folders_that_vanish_are_told(box: Maildir) -> None:
@@ -159,7 +159,7 @@ def test_folders_that_vanish_are_told(box: Maildir) -> None:
         assert next(folders).folder.name == "INBOX"
         (box.root / ".Away").rename(box.root.parent / "deleted")
         assert [folder.folder.name for folder in folders] == ["Here"]
-        assert [(one.path, one.reason) for one in mailbox.skipped()] == [(".Away", "vanished")]
+        assert [(skip.path, skip.reason) for skip in mailbox.skipped()] == [(".Away", "vanished")]
         list(mailbox.files())
 
 
@@ -171,7 +171,9 @@ def test_mail_moved_to_a_folder_that_was_read_comes_with_another_look(box: Maild
         folders = mailbox.folders()
         first = next(folders).folder
         (box.root / ".Sent" / "cur" / "moved.host:2,S").rename(box.root / "cur" / "moved.host:2,S")
-        later = [(one.folder, [listed.base for listed in one.messages()]) for one in folders]
+        later = [(reader.folder, [listed.base for listed in reader.messages()]) for reader in folders]
     assert [(folder.name, bases) for folder, bases in later] == [("Sent", []), ("INBOX", [b"moved.host"])]
     # The later record counts, so it tells of all that the first did.
-    assert {one.path for one in later[1][0].directories} == {one.path for one in first.directories}
+    assert {directory.path for directory in later[1][0].directories} == {
+        one.path for one in first.directories
+    }

@@ -43,7 +43,7 @@ def read(box: Maildir) -> Read:
 
 
 def reasons(skipped: list[Skipped]) -> dict[str, str]:
-    return {one.path: one.reason for one in skipped}
+    return {skip.path: skip.reason for skip in skipped}
 
 
 def test_a_mailbox_as_dovecot_keeps_it(box: Maildir) -> None:
@@ -83,7 +83,7 @@ def test_a_mailbox_as_dovecot_keeps_it(box: Maildir) -> None:
         (Listed(b"2.M2.host,S=3", b"", "new", 9, "", b"W4"), b"abc"),
     ]
     assert folders["Entwürfe/2024"].path == b".Entw&APw-rfe.2024"
-    assert [one.flags for one, _ in messages["Entwürfe/2024"]] == ["D"]
+    assert [listed.flags for listed, _ in messages["Entwürfe/2024"]] == ["D"]
     kept = ("subscriptions", "dovecot-uidvalidity", "dovecot-uidvalidity.5f", "maildirsize", "dovecot-acl")
     assert files == {name.encode(): name.encode() for name in kept} | {
         b"dovecot-keywords": b"0 $Forwarded\n1 projectX\n", b".Entw&APw-rfe.2024/maildirfolder": b""
@@ -97,22 +97,22 @@ def test_dates_modes_owners_and_hard_links(box: Maildir) -> None:
     box.message("3.host")
     with store(box).open_mailbox("jane") as mailbox:
         for folder in mailbox.folders():
-            stats = [folder.open_message(one).stat for one in folder.messages()]
+            stats = [folder.open_message(message).stat for message in folder.messages()]
     status = path.stat()
-    assert {one.mtime_ns for one in stats} == {DATE_NS}
+    assert {stat.mtime_ns for stat in stats} == {DATE_NS}
     assert (stats[0].owner.mode, stats[0].owner.uid, stats[0].owner.gid) == (
         0o640,
         status.st_uid,
         status.st_gid,
     )
-    assert [one.identity for one in stats] == [(status.st_dev, status.st_ino)] * 2 + [None]
+    assert [file_stat.identity for file_stat in stats] == [(status.st_dev, status.st_ino)] * 2 + [None]
 
 
 def test_a_maildir_that_no_server_has_seen(box: Maildir) -> None:
     box.message("1.host:2,S")
     folders, messages, files, skipped = read(box)
     assert (folders["INBOX"].uidvalidity, folders["INBOX"].uidnext, folders["INBOX"].header) == (0, 0, b"")
-    assert ([one.uid for one, _ in messages["INBOX"]], files, skipped) == ([0], {}, [])
+    assert ([listed.uid for listed, _ in messages["INBOX"]], files, skipped) == ([0], {}, [])
 
 
 def test_layout_fs_and_both_in_one(box: Maildir) -> None:
@@ -142,7 +142,7 @@ def test_directories_are_described(box: Maildir) -> None:
     os.utime(box.root / ".Sent", ns=(1, DATE_NS))
     (box.root.parent / "sieve").mkdir()
     folders, _, _, _ = read(box)
-    inbox = {(str(one.kind), one.path): one for one in folders["INBOX"].directories}
+    inbox = {(str(directory.kind), directory.path): directory for directory in folders["INBOX"].directories}
     sent = {(str(one.kind), one.path): one for one in folders["Sent"].directories}
     assert set(inbox) == {
         ("folder", b""), ("part", b"cur"), ("part", b"new"), ("part", b"tmp"),
@@ -213,7 +213,7 @@ def test_strange_messages(box: Maildir) -> None:
     for name, content in contents.items():
         box.message(name, content)
     _, messages, _, skipped = read(box)
-    assert {one.base: content for one, content in messages["INBOX"]} == contents
+    assert {listed.base: content for listed, content in messages["INBOX"]} == contents
     assert skipped == []
 
 
@@ -249,7 +249,7 @@ def test_what_is_no_file(box: Maildir, tmp_path: Path, monkeypatch: pytest.Monke
         box.message("1.host")
         folders, messages, files, skipped = read(box)
     assert list(folders) == ["INBOX"]
-    assert [one.base for one, _ in messages["INBOX"]] == [b"1.host"]
+    assert [listed.base for listed, _ in messages["INBOX"]] == [b"1.host"]
     assert files == {b"cur/in": b"-> 1.host"}
     assert reasons(skipped) == {
         "cur/fifo": "not-regular", "new/socket": "not-regular", "subscriptions": "not-regular",
@@ -275,7 +275,7 @@ def test_what_takes_the_place_of_a_message_is_not_read(box: Maildir, tmp_path: P
     with store(box).open_mailbox("jane") as mailbox:
         folders = mailbox.folders()
         folder = next(folders)
-        (one,) = folder.messages()
+        (listed,) = folder.messages()
         path.unlink()
         if swap == "link":
             path.symlink_to(tmp_path / "secret")
@@ -288,7 +288,7 @@ def test_what_takes_the_place_of_a_message_is_not_read(box: Maildir, tmp_path: P
             (tmp_path / "1.host").write_text("nobody's business")
             (box.root / "cur").symlink_to(tmp_path)
         with pytest.raises(MessageUnavailable) as refused:
-            folder.open_message(one)
+            folder.open_message(listed)
     wanted = {"link": "leads-out", "symlinked directory": "vanished"}.get(swap, "not-regular")
     assert refused.value.reason == wanted
 
@@ -299,12 +299,12 @@ def test_what_takes_the_place_of_a_file_or_directory_is_not_read(box: Maildir, t
     (tmp_path / "a").write_text("nobody's business")
     with store(box).open_mailbox("jane") as mailbox:
         list(mailbox.folders())
-        (one,) = mailbox.files()
+        (file,) = mailbox.files()
         (box.root / "scripts").rename(box.root / "scripts2")
         (box.root / "scripts").symlink_to(tmp_path)
         for read_it in (mailbox.open_file, mailbox.link_stat):
             with pytest.raises(MessageUnavailable) as refused:
-                read_it(one)
+                read_it(file)
             assert refused.value.reason == "leads-out"
 
 
@@ -325,8 +325,8 @@ def test_broken_uid_lists(box: Maildir, content: bytes, uids: list[int], told: i
     box.message("2.host")
     (box.root / "dovecot-uidlist").write_bytes(content)
     _, messages, files, skipped = read(box)
-    assert [one.uid for one, _ in messages["INBOX"]] == uids
-    assert [(one.path, one.reason) for one in skipped] == [("dovecot-uidlist", "uidlist")] * told
+    assert [listed.uid for listed, _ in messages["INBOX"]] == uids
+    assert [(skip.path, skip.reason) for skip in skipped] == [("dovecot-uidlist", "uidlist")] * told
     assert files == {}
 
 
@@ -335,7 +335,7 @@ def test_nesting_without_end(box: Maildir) -> None:
     deep.mkdir(parents=True)
     (deep / "file").write_text("x")
     skipped = read(box)[3]
-    assert [one.reason for one in skipped] == ["too-deep"]
+    assert [skip.reason for skip in skipped] == ["too-deep"]
 
 
 def test_permissions_cost_what_they_hide(box: Maildir) -> None:

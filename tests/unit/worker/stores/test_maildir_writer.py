@@ -199,7 +199,7 @@ def test_a_mailbox_that_comes_into_being_meanwhile_is_added_to(target: MaildirTa
         theirs.message("2.host")
         theirs.uidlist("1 :2.host", header="3 V99 N2")
         writer.commit()
-        assert [(one.path, one.reason) for one in writer.skipped()] == [("dovecot-uidlist", "exists")]
+        assert [(skip.path, skip.reason) for skip in writer.skipped()] == [("dovecot-uidlist", "exists")]
     assert theirs.names() == ["1.host:2,S", "2.host"]
     assert (theirs.root / "dovecot-uidlist").read_text() == "3 V99 N2\n1 :2.host\n"
     assert theirs.names(".Sent") == ["1.host:2,S"]
@@ -310,7 +310,7 @@ def test_keywords_that_cannot_be_added_are_told(
         into.add(message(b"2.host", b"x", suffix=b":2,Sab"), [b"x"])
         into.finish()
         writer.commit()
-        assert [one.reason for one in writer.skipped()] == ["keyword", "keyword"]
+        assert [skip.reason for skip in writer.skipped()] == ["keyword", "keyword"]
     assert box.names() == ["1.host,S=1:2,Sa", "2.host:2,Sa"]
     assert (box.root / "dovecot-keywords").read_text() == "0 own\n"
 
@@ -444,7 +444,7 @@ def test_any_date(target: MaildirTarget, root: Path, date_ns: int) -> None:
         assert into.add(message(b"1.host", b"x", date_ns=date_ns), [b"x"])
         into.finish()
         writer.commit()
-        assert {one.reason for one in writer.skipped()} <= {"date"}
+        assert {skip.reason for skip in writer.skipped()} <= {"date"}
         assert (abs(date_ns) == 10**30) == bool(writer.skipped())
     assert (root / "jane" / "Maildir" / "cur" / "1.host:2,S").read_bytes() == b"x"
 
@@ -456,7 +456,7 @@ def test_uids_that_contradict_each_other(target: MaildirTarget, root: Path) -> N
             into.add(message(base, b"x" if uid != 9 else b"other", uid=uid), [b"x"])
         into.finish()
         writer.commit()
-        assert [one.reason for one in writer.skipped()] == ["uid", "uid"]
+        assert [skip.reason for skip in writer.skipped()] == ["uid", "uid"]
     box = Maildir(root / "jane" / "Maildir")
     lines = (box.root / "dovecot-uidlist").read_text().splitlines()
     assert lines == [f"3 V1500 N10000009 G{GUID}", "3 :b", "5 :a", "9 :a_r1"]
@@ -661,7 +661,7 @@ def test_any_tree_of_folders_comes_back(
         os.utime(entry, ns=(date, date))
     skipped = copy_mail(MaildirStore(str(old.root)), MaildirTarget(str(place / "new")))
     # Names such as Dovecot gives (",W=") without any UID list are told.
-    assert [one for one in skipped if one.reason != "uidlist"] == []
+    assert [skip for skip in skipped if skip.reason != "uidlist"] == []
     same(old.root, place / "new")
 
 

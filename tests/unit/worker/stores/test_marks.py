@@ -27,7 +27,7 @@ def status(*, modified: int = FINE, changed: int = FINE, inode: int = 7, size: i
     template = list(os.stat("/"))
     template[1], template[6] = inode, size
     seconds = [0, modified // SECOND, changed // SECOND]
-    floats = [float(one) for one in seconds]
+    floats = [float(second) for second in seconds]
     nanoseconds = [0, modified, changed]
     return os.stat_result((*template[:7], *seconds, *floats, *nanoseconds))
 
@@ -111,10 +111,10 @@ def test_an_identity_outlives_all_but_the_directory(tmp_path: Path) -> None:
 
 def test_a_mark_of_files_is_made_of_their_names_and_facts() -> None:
     def mark(*files: ListedFile, **facts: int) -> bytes:
-        one = FilesMark(FINE + SECOND)
+        files_mark = FilesMark(FINE + SECOND)
         for file in files:
-            one.add(file, status(**facts))
-        return one.digest()
+            files_mark.add(file, status(**facts))
+        return files_mark.digest()
 
     a, b = ListedFile(b"a"), ListedFile(b"b")
     marks = [

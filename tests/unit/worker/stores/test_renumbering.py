@@ -55,7 +55,7 @@ def test_new_uidvalidities_differ_from_each_other_and_from_the_old_ones() -> Non
     numbers = renumberer(new=True)
     old = [1500, NOW - 1, NOW, NOW + 5, NOW + 6, 2**32 - 1]
     new = [numbers.folder(Folder(name="a", path=b"a", uidvalidity=one, uidnext=7)) for one in old]
-    given = [one.uidvalidity for one in new]
+    given = [folder.uidvalidity for folder in new]
     assert len(set(given)) == len(old)
     assert all(0 < one < 2**32 and one != was for one, was in zip(given, old, strict=True))
     assert {one.uidnext for one in new} == {107}
@@ -155,9 +155,13 @@ def test_a_restored_store_with_new_uidvalidities(tmp_path: Path) -> None:
     target = MaildirTarget(str(tmp_path / "new"), renumbering=Renumbering(new_uidvalidity=True))
     assert copy_mail(MaildirStore(str(box.root)), target) == []
     lists = [tmp_path / "new" / folder / "dovecot-uidlist" for folder in ("", ".Work", ".Sent")]
-    headers = [parse_header(one.read_bytes().splitlines()[0]) for one in lists]
-    assert len({one.uidvalidity for one in headers}) == 3
-    assert all(one.uidvalidity > 10**9 and (one.uidnext, one.guid) == (10_000_004, GUID) for one in headers)
+    headers = [parse_header(path.read_bytes().splitlines()[0]) for path in lists]
+    assert len({header.uidvalidity for header in headers}) == 3
+    assert all(
+        uid_list_header.uidvalidity > 10**9
+        and (uid_list_header.uidnext, uid_list_header.guid) == (10_000_004, GUID)
+        for uid_list_header in headers
+    )
     assert [one.read_text().splitlines()[1] for one in lists] == ["3 W5 :1.host"] * 3
     counter = int((tmp_path / "new" / "dovecot-uidvalidity").read_text(), 16)
     assert counter >= max(one.uidvalidity for one in headers)

@@ -133,7 +133,7 @@ def test_lists_that_outlived_the_mail_are_kept(tmp_path: Path) -> None:
     told = copy_mail(store(old, around(old)), target(new, around(new)))
     assert (new / "control" / "jane" / ".INBOX" / "dovecot-uidlist").read_text() == newer
     assert numbers(new, around(new)) == [("INBOX", 1500, [7]), ("Sent", 1500, [9])]
-    assert {one.reason for one in told} == {"exists"}
+    assert {skip.reason for skip in told} == {"exists"}
 
 
 def test_messages_that_are_added_get_the_letters_of_the_control_directory(tmp_path: Path) -> None:
@@ -186,12 +186,12 @@ def test_mail_without_any_uid_list_is_told_where_there_is_a_server(
         place = f"{tmp_path}/mail/{{user}}/Maildir"
         with MaildirStore(place, doveadm).open_mailbox("jane") as mailbox:
             read_mailbox(mailbox)
-            return [one for one in mailbox.skipped() if one.reason == "uidlist"]
+            return [skip for skip in mailbox.skipped() if skip.reason == "uidlist"]
 
     assert bool(told()) == bool(doveadm)
     (box.root / "dovecot.index.log").touch()
-    (one,) = told()
-    assert "control" in one.detail
+    (skip,) = told()
+    assert "control" in skip.detail
     box.uidlist("1 :1.host")
     assert told() == []
 

@@ -28,7 +28,7 @@ def look(root: Path, pattern: str, *accept: str) -> tuple[list[str], list[tuple[
     """The users, and what is left out, with the reason."""
     store = MaildirStore(f"{root}{pattern}", accept=accept)
     users = list(store.users())
-    return users, [(one.path, one.reason) for one in store.left_out()]
+    return users, [(skip.path, skip.reason) for skip in store.left_out()]
 
 
 SEARCHED = ""
@@ -56,8 +56,8 @@ class TestMaildirsWithoutEmptyDirectories:
         store = MaildirStore(f"{tmp_path}/mail{pattern}")
         assert copy_mail(store, MaildirTarget(f"{tmp_path}/back{pattern}")) == []
         back = MaildirStore(f"{tmp_path}/back{pattern}")
-        for one in (store, back):
-            with one.open_mailbox("jane") as mailbox:
+        for maildir_store in (store, back):
+            with maildir_store.open_mailbox("jane") as mailbox:
                 found = [content for _, messages in read_mailbox(mailbox) for _, content in messages]
                 assert found == [b"one"]
         assert store.measure("jane").messages == back.measure("jane").messages == 1
@@ -248,7 +248,7 @@ def test_lists_that_a_server_keeps_elsewhere_are_missed(tmp_path: Path, name: st
     for accept, reason in (((), "uidlist"), ((".",), "accepted")):
         with MaildirStore(f"{tmp_path}/{{user}}/Maildir", accept=accept).open_mailbox("jane") as mailbox:
             read_mailbox(mailbox)
-            told = [(one.path, one.reason) for one in mailbox.skipped()]
+            told = [(skip.path, skip.reason) for skip in mailbox.skipped()]
         assert told == ([(".", reason)] if ",W=" in name else [])
 
 
@@ -268,5 +268,5 @@ def test_what_lies_in_a_mailbox_can_be_accepted_too(tmp_path: Path) -> None:
             read_mailbox(mailbox)
             read_files(mailbox)
             told = mailbox.skipped()
-        assert (len(told), {one.reason for one in told}) == (3, reasons)
+        assert (len(told), {skip.reason for skip in told}) == (3, reasons)
         assert all(one.detail for one in told)

@@ -64,18 +64,18 @@ def test_a_damaged_block_costs_each_message_in_it() -> None:
     report = check(bytes(data))
     assert report.messages == 8
     assert 0 < len(report.losses) == 8 - report.contents
-    assert {one.reason for one in report.losses} == {"checksum"}
+    assert {loss.reason for loss in report.losses} == {"checksum"}
     assert all(one.path.startswith("/primary/user/alice/INBOX/") for one in report.losses)
 
 
 def test_damaged_metadata_costs_a_folder_or_a_mailbox() -> None:
     data = bytearray(DATA)
-    for one in frames_of(DATA, FrameType.MAILBOX):
-        if one.header.position >> 32 == 1:
-            data[one.at + 80] ^= 1
+    for frame in frames_of(DATA, FrameType.MAILBOX):
+        if frame.header.position >> 32 == 1:
+            data[frame.at + 80] ^= 1
     data[frames_of(DATA, FrameType.MESSAGES)[1].at + 80] ^= 1
     report = check(bytes(data))
-    assert [(one.path, one.reason) for one in report.losses] == [
+    assert [(loss.path, loss.reason) for loss in report.losses] == [
         ("/primary/user/alice/Sent", "metadata"),
         ("/primary/user/bob", "metadata"),
     ]
@@ -114,7 +114,9 @@ def test_files_are_checked_too_and_progress_is_told() -> None:
     told: list[Progress] = []
     report = losses_of(open_any(bytes(sink.data)), "/", told.append)
     assert report.messages == 1100
-    assert [(one.path, one.reason) for one in report.losses] == [("/primary/user/alice/broken%0A", "content")]
+    assert [(loss.path, loss.reason) for loss in report.losses] == [
+        ("/primary/user/alice/broken%0A", "content")
+    ]
     assert told == [Progress("memory", 1100, 1100)] * 2
 
 
@@ -145,14 +147,14 @@ def following(first: ArchiveReader, change: Change) -> ArchiveReader:
 def losses(
     *archives: ArchiveReader, broken: dict[ArchiveId, tuple[Stretch, ...]], data: bool = False
 ) -> list[Loss]:
-    known = {one.header.archive: one for one in archives}
+    known = {reader.header.archive: reader for reader in archives}
 
     def opened(archive: ArchiveId) -> ArchiveReader:
         if archive not in known:
             raise DamagedError("it is not there", reason="missing")
         return known[archive]
 
-    mailboxes = [one for one in kept_mailboxes(*archives) if one.user == "alice"]
+    mailboxes = [mailbox for mailbox in kept_mailboxes(*archives) if mailbox.user == "alice"]
     return list(find_losses(mailboxes, opened, broken, Depth(data=data), lambda _: None, "x").losses)
 
 
@@ -160,7 +162,7 @@ def test_the_same_loss_in_successive_versions_is_one() -> None:
     first = open_sealed(MemoryFile(DATA))
     both = following(first, lambda messages: messages[1:])
     found = losses(first, both, broken={ARCHIVE: (Stretch(10, 90_020),)})
-    assert [(one.path[-1], one.first, one.last, one.current, one.twin) for one in found] == [
+    assert [(loss.path[-1], loss.first, loss.last, loss.current, loss.twin) for loss in found] == [
         ("1", first.header.run, first.header.run, False, None),
         ("2", first.header.run, NEXT_RUN, True, None),
     ]
@@ -221,7 +223,7 @@ def test_pieces_beyond_the_data_in_holes_or_in_no_archive_are_told() -> None:
         return [beyond, missing, *messages[2:]]
 
     found = losses(following(first, changed), first, broken={}, data=False)
-    assert [(one.path[-1], one.reason, one.archive) for one in found] == [
+    assert [(loss.path[-1], loss.reason, loss.archive) for loss in found] == [
         ("1", "metadata", ARCHIVE),
         ("2", "missing", nowhere),
     ]

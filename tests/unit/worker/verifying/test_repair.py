@@ -83,7 +83,7 @@ def damaged(data: bytes, *blocks: int) -> bytes:
 
 
 def opener(*archives: ArchiveReader) -> Mapping[ArchiveId, ArchiveReader]:
-    return {one.header.archive: one for one in archives}
+    return {archive.header.archive: archive for archive in archives}
 
 
 def repaired(data: bytes, *found: Filling, dead: tuple[Stretch, ...] = ()) -> tuple[bytes, RepairReport]:
@@ -119,12 +119,12 @@ def test_a_broken_directory_is_made_anew() -> None:
 
 def test_metadata_that_is_lost_is_told() -> None:
     hurt = bytearray(DATA)
-    for one in frames_of(DATA, FrameType.MAILBOX):
-        if one.header.position >> 32 == 0:
-            hurt[one.at + HEADER_BYTES] ^= 1
+    for frame in frames_of(DATA, FrameType.MAILBOX):
+        if frame.header.position >> 32 == 0:
+            hurt[frame.at + HEADER_BYTES] ^= 1
     written, report = repaired(bytes(hurt))
     assert report.users == ("alice",)
-    assert [one.user for one in open_sealed(MemoryFile(written)).directory.mailboxes] == ["bob"]
+    assert [mailbox.user for mailbox in open_sealed(MemoryFile(written)).directory.mailboxes] == ["bob"]
 
 
 def test_what_nobody_needs_stays_a_hole_and_is_not_lost() -> None:
@@ -152,9 +152,9 @@ def test_a_message_with_the_same_content_fills_the_gaps() -> None:
     found = twin_fillings(ARCHIVE, mailboxes, known.__getitem__, broken)
     written, report = repaired(damaged(DATA), *found)
     losses = losses_of(open_sealed(MemoryFile(written))).losses
-    assert [one.path for one in losses] == ["/primary/user/bob/INBOX/1"]
+    assert [loss.path for loss in losses] == ["/primary/user/bob/INBOX/1"]
     assert report.filled_bytes > 400_000
-    assert 400_000 <= sum(one.length for one in report.lost.data) <= 410_000
+    assert 400_000 <= sum(stretch.length for stretch in report.lost.data) <= 410_000
 
 
 def test_a_twin_that_is_damaged_itself_gives_nothing() -> None:
@@ -304,7 +304,7 @@ def test_a_content_is_cut_again_as_its_recipes_say() -> None:
     entry = reader.directory.mailboxes[0]
     first = next(messages_of(reader, entry, reader.mailbox(entry.home.number).folders[0]))
     runs = list(runs_of(first.pieces))
-    assert [one.at for one in runs] == [sum(one.length for one in runs[:n]) for n in range(len(runs))]
+    assert [run.at for run in runs] == [sum(one.length for one in runs[:n]) for n in range(len(runs))]
     assert sum(one.length for one in runs) == len(MAIL)
     (encoded,) = [one for one in runs if one.recipe != RAW]
     assert stored_bytes(MAIL[encoded.at : encoded.at + encoded.length], encoded.recipe) == ATTACHMENT
@@ -319,7 +319,7 @@ def test_what_is_too_large_for_memory_is_left_out(monkeypatch: pytest.MonkeyPatc
     hurt, other = open_any(damaged(DATA)), second_archive(*MAILBOXES["alice"]["INBOX"])
     broken = {ARCHIVE: broken_stretches(hurt)}
     found = twin_fillings(ARCHIVE, kept_mailboxes(hurt, other), opener(hurt, other).__getitem__, broken)
-    assert [one.length for one in found] == [len(b"h: 2\n\nshort")]
+    assert [filling.length for filling in found] == [len(b"h: 2\n\nshort")]
     assert segment_fillings([Spare(0, 2000, bytes(16), OTHER, 0)], opener(other).__getitem__) == []
 
 
@@ -343,7 +343,7 @@ def test_the_task_writes_and_checks_a_file(tmp_path: Path) -> None:
     task = repair_task(ARCHIVE, place(tmp_path / "a.mha", damaged(DATA, 0)), target)
     report = run_repair(task, lambda _: None)
     assert report.size_bytes == target.stat().st_size
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.g1.mha", "a.mha"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.g1.mha", "a.mha"]
 
 
 def test_the_task_refuses_what_is_no_such_archive(tmp_path: Path) -> None:

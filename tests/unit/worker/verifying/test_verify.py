@@ -67,13 +67,13 @@ def test_progress_is_told_while_a_file_is_read() -> None:
     told: list[Progress] = []
     data = write_archive({"alice": {"INBOX": [random.Random(1).randbytes(17 << 20)]}})
     verify_frames(MemoryFile(data), told.append)
-    (one,) = told
-    assert 16 << 20 <= one.size_bytes <= len(data)
+    (progress,) = told
+    assert 16 << 20 <= progress.size_bytes <= len(data)
 
 
 def test_a_sample_of_frames_finds_what_is_in_it() -> None:
     unnamed = FrameType.HEADER, FrameType.DIRECTORY, FrameType.FOOTER, FrameType.SEARCH
-    named = sum(one.header.type not in unnamed for one in FRAMES)
+    named = sum(frame.header.type not in unnamed for frame in FRAMES)
     whole = verify_sample(MemoryFile(DATA), 1.0, random.Random(1))
     assert (whole.frames, whole.sampled_of, whole.damaged, whole.archive) == (named, named, (), ARCHIVE)
     some = verify_sample(MemoryFile(DATA), 0.01, random.Random(1))
@@ -83,7 +83,7 @@ def test_a_sample_of_frames_finds_what_is_in_it() -> None:
     block = frames_of(DATA, FrameType.BLOCK)[1]
     data = flipped(DATA, block.at + HEADER_BYTES)
     report = verify_sample(MemoryFile(data), 1.0, random.Random(1))
-    assert [one.path for one in report.damaged] == [f"memory at {block.at}"]
+    assert [skip.path for skip in report.damaged] == [f"memory at {block.at}"]
     assert report.broken == (Stretch(block.header.position, block.header.plain_bytes),)
     found = [bool(verify_sample(MemoryFile(data), 0.4, random.Random(n)).damaged) for n in range(30)]
     assert True in found
@@ -99,18 +99,18 @@ def test_a_flipped_bit_in_any_frame_is_told(frame: object) -> None:
         data = bytearray(DATA)
         data[at] ^= 0x10
         damaged = check(bytes(data)).damaged
-        assert any(f"memory at {frame.at}" in one.path for one in damaged)
+        assert any(f"memory at {frame.at}" in skip.path for skip in damaged)
 
 
 def test_an_archive_that_ends_too_early_is_told_even_where_a_frame_ends() -> None:
-    for one in FRAMES:
-        assert check(DATA[: one.at]).damaged
+    for frame in FRAMES:
+        assert check(DATA[: frame.at]).damaged
     assert check(DATA[:-1]).damaged
     assert check(DATA + b"x").damaged
 
 
 def test_frames_that_are_missing_doubled_or_swapped_are_told() -> None:
-    parts = [DATA[one.at : one.end] for one in FRAMES]
+    parts = [DATA[frame.at : frame.end] for frame in FRAMES]
     for number in range(len(parts) - 1):
         assert check(b"".join(parts[:number] + parts[number + 1 :])).damaged
         assert check(b"".join(parts[: number + 1] + parts[number:])).damaged
@@ -166,11 +166,11 @@ class TestEncryptedArchives:
     def test_frames_with_right_checksums_that_were_not_encrypted_here(
         self, keys: Keyring, kind: FrameType
     ) -> None:
-        one = frames_of(self.DATA, kind)[0]
-        begin, end = one.at + HEADER_BYTES, one.at + HEADER_BYTES + one.header.stored_bytes
+        frame = frames_of(self.DATA, kind)[0]
+        begin, end = frame.at + HEADER_BYTES, frame.at + HEADER_BYTES + frame.header.stored_bytes
         stored = flipped(self.DATA[begin:end], 9)
-        header = pack_header(one.header._replace(checksum=checksum(stored)))
-        data = self.DATA[: one.at] + header + stored + self.DATA[end:]
+        header = pack_header(frame.header._replace(checksum=checksum(stored)))
+        data = self.DATA[: frame.at] + header + stored + self.DATA[end:]
         (told,) = verify_archive(MemoryFile(data), lambda _: None, keys).damaged
         opened = keys is not OF_A_HOST or kind is FrameType.MAILBOX
         assert told.reason == ("frame" if opened else "forged")
@@ -183,9 +183,9 @@ class TestEncryptedArchives:
         whole = verify_stored(MemoryFile(self.DATA), lambda _: None)
         assert whole.damaged == ()
         assert whole.frames == len(frames_of(self.DATA))
-        for one in frames_of(self.DATA):
-            changed = flipped(self.DATA, one.at + HEADER_BYTES)
-            assert verify_stored(MemoryFile(changed), lambda _: None).damaged, one.header.type
+        for frame in frames_of(self.DATA):
+            changed = flipped(self.DATA, frame.at + HEADER_BYTES)
+            assert verify_stored(MemoryFile(changed), lambda _: None).damaged, frame.header.type
         first = frames_of(self.DATA, FrameType.BLOCK)[0]
         end = first.at + HEADER_BYTES + first.header.stored_bytes
         for data in (self.DATA[: first.at] + self.DATA[end:], self.DATA[:end]):
