@@ -77,10 +77,10 @@ class Nights:
         return replace(site, config_file=self.config)
 
 
-def three_nights(place: Path) -> tuple[Nights, list[str]]:
+def three_nights(place: Path, *, encrypted: bool = False) -> tuple[Nights, list[str]]:
     """Jane (of ``staff``) loses the folder Projects after the first night and a message after the second; a
     boss (of nobody's group) has mail, too. The runs."""
-    nights = Nights(place)
+    nights = Nights(place, encrypted=encrypted)
     jane = nights.mailbox("jane@example.org")
     projects = jane.folder(".Projects")
     (projects / "maildirfolder").touch()

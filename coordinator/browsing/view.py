@@ -13,7 +13,7 @@ from ...proto.archive.assembly import Contents
 from ...proto.errors import DamagedError, NotFoundError, UsageError
 from ...proto.records import Message, RunId, Skipped
 from ...proto.structs import Record
-from ...worker.archives.opened import OpenArchives, opened_archives
+from ...worker.archives.opened import OpenArchives, Unlock, opened_archives
 from ...worker.destinations.settings import Destination
 from ..catalog import Catalog
 from ..clock import RUN_ID
@@ -179,14 +179,19 @@ class MailboxView:
 
 @contextmanager
 def opened_view(
-    staging: Path, destinations: Sequence[Destination], partition: str, user: str
+    staging: Path,
+    destinations: Sequence[Destination],
+    partition: str,
+    user: str,
+    *,
+    unlock: Unlock | None = None,
 ) -> Iterator[MailboxView]:
-    """A mailbox, open while the context lasts; until then no purge deletes any archive. Raises
-    NotFoundError."""
+    """A mailbox, open while the context lasts; until then no purge deletes any archive. ``unlock`` opens what
+    is encrypted. Raises NotFoundError."""
     with reading(staging):
         with Catalog.open(staging) as catalog:
             past = read_past(catalog, staging, LogicalPath(partition, EVERYBODY, user), destinations)
-        with opened_archives(past.archives, unlock=None) as archives:
+        with opened_archives(past.archives, unlock=unlock) as archives:
             yield MailboxView(past, archives)
 
 

@@ -85,7 +85,8 @@ def command(
     clock = adapters.clock()
     rules = _rules(config, mailboxes, time_)
     keys = identities or config.drill.identities
-    unlock = unlock_with(keys, passphrase_files or (() if identities else config.drill.passphrase_files))
+    passphrases = passphrase_files or (() if identities else config.drill.passphrase_files)
+    unlock = unlock_with(keys, passphrases, at_hand=invocation.identity)
     places = _places(config, destination)
     staging = config.staging.path
     for path in paths:

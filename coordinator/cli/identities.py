@@ -24,6 +24,13 @@ def opened_identity(files: Sequence[Path], passphrase_files: Sequence[Path]) -> 
     return open_identity(files, passphrases(files, passphrase_files), note)
 
 
+def configured_identity(files: Sequence[Path], passphrase_files: Sequence[Path]) -> Identity:
+    """The same for private keys that are configured: nobody is there to be asked. Raises AccessError."""
+    if passphrase_files:
+        return opened_identity(files, passphrase_files)
+    return open_identity(files, _nobody_asked, note)
+
+
 def passphrases(keys: Sequence[Path], files: Sequence[Path]) -> Callable[[Path], str]:
     """The passphrase of each key: that in the one file that there is, those in as many files as there are
     keys, in their order; or what is typed. A file is read when its key wants it. Raises UsageError; what it
@@ -66,6 +73,10 @@ def new_passphrase(what: str) -> str:
         if len(typed) >= _PASSPHRASE_LETTERS:
             return typed
         note(f"a passphrase has {_PASSPHRASE_LETTERS} letters at least; better are several words")
+
+
+def _nobody_asked(key: Path) -> str:
+    raise AccessError(f"{key}: a passphrase is needed, and no file with it is named", path=str(key))
 
 
 def _typed(key: Path) -> str:

@@ -99,6 +99,9 @@ _TAKEN: Mapping[Kind, frozenset[str]] = {
 }
 """The parameters of each command that an operation may be given."""
 
+TAKES_KEYS = frozenset(kind for kind, names in _TAKEN.items() if names >= _KEYS)
+"""The kinds that open encrypted archives."""
+
 _OF_HERE = _KEYS | {"place"}
 """Those that name something on the host of the staging area: not for who asks from elsewhere."""
 
@@ -150,6 +153,12 @@ def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) ->
             raise UsageError(f"--{name} {value}: an operation is given an id, as it is carried out later")
     _refuse_relative(parsed)
     return words
+
+
+def named_keys(kind: Kind, arguments: Sequence[str]) -> tuple[Sequence[Path], Sequence[Path]]:
+    """The private keys that an operation is given, and the files of their passphrases. Raises UsageError."""
+    what = _parsed(kind, arguments).parameters
+    return what.get("identities", ()), what.get("passphrase_files", ())
 
 
 def is_harmless(kind: Kind, arguments: Sequence[str]) -> bool:

@@ -16,8 +16,9 @@ from ..serving.host_requests import HostAsk, HostReply
 from ..serving.serve_lock import is_served
 from . import adapters, output
 from .elsewhere import Coordinator, coordinator_option
+from .identities import configured_identity
 from .operation_area import queue_area
-from .operation_words import checked
+from .operation_words import checked, named_keys
 from .options import json_option, refuse, staging_option
 from .output import note, say
 from .program import Invocation
@@ -72,6 +73,9 @@ def command(
 def _put_in(area: Path, kind: Kind, arguments: tuple[str, ...], reason: str) -> HostReply:
     now = utc(adapters.clock().now())
     words = checked(kind, arguments)
+    identities, passphrase_files = named_keys(kind, words)
+    if identities:
+        configured_identity(identities, passphrase_files)  # its process can ask nobody for a passphrase
     why = output.shown(reason)
     act = command_act("add operation", now, on=kind, why=why, facts={"arguments": words})
     request = Request(kind=kind, arguments=words, asked_by=act.who, reason=why)

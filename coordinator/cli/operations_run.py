@@ -13,18 +13,21 @@ from pathlib import Path
 import click
 
 from ...proto.errors import EXIT_LOCKED, EXIT_OK, EXIT_SKIPPED, BackupError, LockedError
+from ...proto.keys.identities import Identity, handed_identity
 from ...proto.ports import Clock
 from ..clock import utc
 from ..service.operations import Operations
 from ..service.records import State
 from ..serving.aftermath import resumable
 from ..serving.files import Output, Said, carrying_out, file_of, open_output, open_stderr
+from ..settings import Config
 from ..snapshots import Publisher
 from . import adapters
 from .configuration import configured, found_configuration
+from .identities import configured_identity
 from .main import EXIT_INTERRUPTED, EXIT_TERMINATED, outcome
 from .operation_display import OperationDisplay
-from .operation_words import words_of
+from .operation_words import TAKES_KEYS, words_of
 from .output import note, shown
 from .program import Invocation, run
 from .progress import Display
@@ -32,29 +35,47 @@ from .progress import Display
 _ENDS: dict[int, State] = {EXIT_OK: "done", EXIT_SKIPPED: "partial", EXIT_LOCKED: "partial"}
 """A purge that could not delete what is being read has done all else."""
 
+_HANDED = "the key that was handed in"
+
 
 @click.command("run", hidden=True)
 @click.argument("operation", type=click.IntRange(1), metavar="ID")
+@click.option(
+    "--key",
+    "descriptor",
+    type=click.IntRange(3),
+    metavar="NUMBER",
+    help="The file descriptor at which the private key is that was handed in for it.",
+)
 @click.pass_obj
-def command(invocation: Invocation, operation: int) -> int:
+def command(invocation: Invocation, operation: int, descriptor: int | None) -> int:
     """Carry out an operation that waits, in this process.
 
     \b
     Example:
       mailhaul operations run 12
     """
-    area = configured(invocation).staging.path
-    with carrying_out(area, operation):
-        return _Carrying(area, operation, found_configuration(invocation)).carry_out()
+    handed = b"" if descriptor is None else _read(descriptor)
+    config = configured(invocation)
+    with carrying_out(config.staging.path, operation):
+        return _Carrying(config, operation, found_configuration(invocation), handed).carry_out()
+
+
+def _read(descriptor: int) -> bytes:
+    """What was handed in, which no process that is started from here is to find."""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 class _Carrying:
     """An operation whose lock this process holds. It is a ``Carried``."""
 
-    def __init__(self, area: Path, number: int, config: Path | None) -> None:
-        self._area = area
+    def __init__(self, config: Config, number: int, file: Path | None, handed: bytes) -> None:
+        self._area = area = config.staging.path
         self._number = number
-        self._config = config
+        self._serve = config.serve
+        self._config = file
+        self._handed = handed
         self._clock: Clock = adapters.clock()
         self._held_up = ""
         self._queue = Operations(area)
@@ -87,6 +108,7 @@ class _Carrying:
                 if not self._queue.begin(self._number, os.getpid(), utc(self._clock.now())):
                     note(f"operation {self._number} does not wait any more")
                     return EXIT_OK
+                inner.identity = self._identity()
                 with Publisher(file_of(self._area, self._number, "json"), self._display.taken):
                     status = run(self._words(), inner)
             except LockedError as locked:
@@ -104,6 +126,17 @@ class _Carrying:
             )  # how it ended is known, whoever wants it to end now
         self._end(status, error)
         return status
+
+    def _identity(self) -> Identity | None:
+        """What it may open archives with if it names no private key itself: what was handed in for it, else
+        what is configured. Raises AccessError."""
+        if self._queue.get(self._number).request.kind not in TAKES_KEYS:
+            return None
+        if self._handed:
+            return handed_identity(_HANDED, self._handed, "")[0]
+        if not self._serve.identities:
+            return None
+        return configured_identity(self._serve.identities, self._serve.passphrase_files)
 
     def _words(self) -> list[str]:
         named = [] if self._config is None else ["--config", str(self._config)]

@@ -16,6 +16,7 @@ from ... import __version__
 from ...proto.structs import Mutable
 
 if TYPE_CHECKING:
+    from ...proto.keys.identities import Identity
     from ..settings import Config
     from .progress import Display
 
@@ -91,14 +92,15 @@ class Carried(Protocol):
 
 class Invocation(Mutable):
     """What was said before the command, and whether the result is to be a JSON document. ``operation`` is the
-    operation of the queue that the command is carried out for, if it is. ``loaded`` is the configuration
-    that the command has read, ``begun`` the run or restore that it has begun, or goes on with: None and empty
-    if it has not."""
+    operation of the queue that the command is carried out for, if it is. ``identity`` opens archives where
+    the command names no private key. ``loaded`` is the configuration that the command has read, ``begun`` the
+    run or restore that it has begun, or goes on with: None and empty if it has not."""
 
     config: Path | None = None
     debug: bool = False
     json: bool = False
     operation: Carried | None = None
+    identity: Identity | None = None
     loaded: Config | None = None
     begun: str = ""
 

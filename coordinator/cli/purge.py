@@ -84,7 +84,7 @@ def command(
         rules_of=retention.of_group if given.keep_all else lambda _group: given,
         compact_below=retention.compact_below,
         archive=config.archive if config else ArchiveConfig(),
-        unlock=unlock_with(identities, passphrase_files),
+        unlock=unlock_with(identities, passphrase_files, at_hand=invocation.identity),
     )
     if is_nothing_to_do(area, config.destinations if config else (), "to purge", as_json=as_json):
         return EXIT_OK

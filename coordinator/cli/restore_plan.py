@@ -56,17 +56,20 @@ def tell_plan(
     recalls: Sequence[ArchiveId],
     prospect: Prospect,
     rate: Rate | None,
+    locked: str,
     *,
     as_json: bool,
 ) -> int:
     """Print it; the exit status. ``recalls`` are the archives that have to come back first, ``rate`` is how
-    fast earlier restores were."""
+    fast earlier restores were, ``locked`` why it could not be carried out with the keys at hand."""
     output.list_skipped(backup.damaged, "damaged")
     if as_json:
-        _print_document(plan, backup, set(recalls), prospect, rate)
+        _print_document(plan, backup, set(recalls), prospect, rate, locked)
     else:
         _print_text(plan, set(recalls), prospect)
         _tell_time(plan, rate)
+        if locked:
+            output.note(output.shown(f"it can't be carried out: {locked}"))
     if plan.conflicts:
         return EXIT_USAGE
     return EXIT_DAMAGED if backup.damaged or plan.lacking else EXIT_OK
@@ -279,6 +282,7 @@ def _print_document(
     recalls: set[ArchiveId],
     prospect: Prospect,
     rate: Rate | None,
+    locked: str,
 ) -> None:
     # One by one: there may be a hundred thousand mailboxes.
     output.stream_json(
@@ -298,6 +302,7 @@ def _print_document(
             ],
             "rate": rate,
             "seconds": None if rate is None else round(rate.seconds(plan.messages, plan.size_bytes), 1),
+            "locked": locked,
             "damaged": backup.damaged,
         },
         "mailboxes",

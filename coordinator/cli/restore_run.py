@@ -10,7 +10,7 @@ from typing import cast
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_SKIPPED, StagingError
+from ...proto.errors import EXIT_SKIPPED, EncryptedError, StagingError
 from ...proto.records import ArchiveId, Partition, RunId
 from ...proto.structs import Record, replace
 from ...worker.choice import Extent
@@ -69,11 +69,10 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             return _rehearsed(case, plan)
         plan, engine = _brought_here(case, plan)
         tell_missing(plan)
-        if case.backup.archives.keys.structures and not (asked.state_only or asked.provision_only):
-            refuse_locked([task.task.archives for task in plan.tasks], case.backup.slots)
-            refuse_without_vault(
-                [planned_task.task.archives for planned_task in plan.tasks], case.backup.slots
-            )
+        if case.reads_encrypted_mail:
+            archives = [planned.task.archives for planned in plan.tasks]
+            refuse_locked(archives, case.backup.slots)
+            refuse_without_vault(archives, case.backup.slots)
         return _restored(case, plan, _for_size(case, plan, engine))
 
 
@@ -100,7 +99,9 @@ def _opened(context: click.Context, asked: RestoreOptions) -> Iterator[_Case]:
                 destinations=asked.destinations,
                 only=asked.only,
                 departed=again.order.departed if again else at in (None, "latest"),
-                unlock=unlock_with(asked.identities, asked.passphrase_files, files),
+                unlock=unlock_with(
+                    asked.identities, asked.passphrase_files, files, at_hand=invocation.identity
+                ),
             )
         )
         engine, access = stack.enter_context(
@@ -212,6 +213,12 @@ class _Case(Record, kw_only=True):
         """How far folders are raised, by partition."""
         return {name: partition.renumbering.uid_margin for name, partition in self.targets.items()}
 
+    @property
+    def reads_encrypted_mail(self) -> bool:
+        """Whether it may take private keys."""
+        asked = self.asked
+        return bool(self.backup.archives.keys.structures) and not (asked.state_only or asked.provision_only)
+
     def plan(self, backup: BackupSet | None = None) -> RestorePlan:
         """The plan, without what is done; of this ``backup`` where archives have come back meanwhile. Raises
         as ``plan_restore``."""
@@ -262,7 +269,7 @@ def _newest(
         staging=asked.staging,
         destinations=asked.destinations,
         only=asked.only,
-        unlock=unlock_with(asked.identities, asked.passphrase_files),
+        unlock=unlock_with(asked.identities, asked.passphrase_files, at_hand=invocation.identity),
     ) as newest:
         yield newest
 
@@ -282,7 +289,24 @@ def _rehearsed(case: _Case, plan: RestorePlan) -> int:
     wanted = case.needed_first(plan)
     prospect = look_ahead(plan, case.engine, lambda _: None, workers=case.goal.workers, access=case.access)
     rate = measured_rate(case.area) if case.area is not None else None
-    return tell_plan(plan, case.backup, wanted, prospect, rate, as_json=asked.as_json)
+    locked = _why_locked(case, plan, wanted)
+    return tell_plan(plan, case.backup, wanted, prospect, rate, locked, as_json=asked.as_json)
+
+
+def _why_locked(case: _Case, plan: RestorePlan, recalled: Sequence[ArchiveId]) -> str:
+    """Why archives that are here could not be decrypted; empty if they can. Those that have to be recalled
+    first nobody can look into."""
+    if not case.reads_encrypted_mail:
+        return ""
+    away = frozenset(recalled)
+    tasks = (planned.task.archives for planned in plan.tasks)
+    here = [archives.of(archives.locations.keys() - away) for archives in tasks]
+    try:
+        refuse_locked(here, case.backup.slots)
+        refuse_without_vault(here, case.backup.slots)
+    except EncryptedError as error:
+        return error.message
+    return ""
 
 
 def _brought_here(case: _Case, plan: RestorePlan) -> tuple[RestorePlan, Engine]:

@@ -28,6 +28,7 @@ from ..notices.rooms import Rooms
 from ..notices.spaces import Spaces
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.observers import QueueObservers
+from ..serving.private_keys import PrivateKeys
 from ..serving.processes import ProcessStarter
 from ..serving.queue import Queue
 from ..serving.serve_lock import serving
@@ -35,6 +36,7 @@ from ..settings import Config
 from ..web.settings import split_address
 from . import adapters, noticing
 from .configuration import configured, found_configuration
+from .identities import configured_identity
 from .operation_log import OperationHooks, QueueLog
 from .operation_words import checked, needs_of
 from .options import log_option, metrics_option
@@ -101,25 +103,44 @@ def command(
         log = open_log(config, clock, log_file, stack)
         died = HooksBehind(adapters.hooks(config), "operation_died")
         stack.callback(died.end)
-        queue = _queue(config, found_configuration(invocation), log, died)
+        keys = _private_keys(config, clock)
+        queue = _queue(config, found_configuration(invocation), keys, log, died)
         stack.callback(lambda: queue.interrupt(lambda: utc(clock.now())))
-        stack.enter_context(Loop((queue, *_duties(config, log, stack)), clock, Troubles(_reported(log))))
+        duties: tuple[Duty, ...] = (queue, keys, *_duties(config, log, stack))
+        stack.enter_context(Loop(duties, clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
+        _try_keys(keys, _reported(log))
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
-        front = _front(config, invocation, listen, browse, _reported(log), stack)
+        front = _front(config, invocation, listen, browse, keys, _reported(log), stack)
         front(stop)
         note("stopping")
     note("the service has ended")
     return EXIT_OK
 
 
-def _queue(config: Config, file: Path | None, log: Log | None, died: HooksBehind) -> Queue:
+def _private_keys(config: Config, clock: Clock) -> PrivateKeys:
+    """Those of the configuration, and what is handed in on the page."""
+    files, passphrase_files = config.serve.identities, config.serve.passphrase_files
+    return PrivateKeys(clock, lambda: configured_identity(files, passphrase_files), files, passphrase_files)
+
+
+def _try_keys(keys: PrivateKeys, report: Callable[[str, Exception], object]) -> None:
+    """Those of the configuration are opened at once, so that somebody learns of it if they can't be. All else
+    goes on without."""
+    try:
+        if (key := keys.configured()) is not None:
+            note(f"encrypted archives are opened with the private key of {key.names}")
+    except BackupError as error:
+        report("serve.identities", error)
+
+
+def _queue(config: Config, file: Path | None, keys: PrivateKeys, log: Log | None, died: HooksBehind) -> Queue:
     """The queue, whose operations call this program with this configuration."""
     named = [] if file is None else ["--config", str(file)]
     staging = config.staging.path
     return Queue(
         staging,
-        ProcessStarter(staging, [sys.executable, "-P", "-m", __name__.partition(".")[0], *named]),
+        ProcessStarter(staging, [sys.executable, "-P", "-m", __name__.partition(".")[0], *named], keys.lent),
         lambda operation: needs_of(operation, config.destinations),
         OperationNotices(
             staging,
@@ -171,6 +192,7 @@ def _front(
     invocation: Invocation,
     listen: str | None,
     browse: bool,
+    keys: PrivateKeys,
     report: Callable[[str, Exception], object],
     stack: ExitStack,
 ) -> Front:
@@ -185,6 +207,7 @@ def _front(
         config_file=found_configuration(invocation),
         loopback=browse,
         zone=_zone(config),
+        keys=keys,
         admits=lambda kind, arguments: checked(kind, arguments, elsewhere=True),
         say=note,
         report=report,

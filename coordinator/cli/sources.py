@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import BackupError, UsageError
@@ -27,23 +28,34 @@ from .options import STDIO, refuse
 from .output import list_skipped, note, shown, size
 from .program import Invocation
 
+if TYPE_CHECKING:
+    from ...proto.keys.identities import Identity
+
 _COPY_BYTES = 1 << 20
 
 
 def unlock_with(
-    identities: Sequence[Path], passphrase_files: Sequence[Path], files: Sequence[str] = ()
+    identities: Sequence[Path],
+    passphrase_files: Sequence[Path],
+    files: Sequence[str] = (),
+    *,
+    at_hand: Identity | None = None,
 ) -> Unlock | None:
-    """What opens archives with the private keys of these files; those in ``files`` also with the vaults of
-    secrets that lie beside them. Raises AccessError, UsageError."""
+    """What opens archives with the private keys of these files, or with what is ``at_hand`` where none is
+    named; those in ``files`` also with the vaults of secrets that lie beside them. Raises AccessError,
+    UsageError."""
     if not identities:
         refuse(bool(passphrase_files), "--passphrase-file is that of a private key: say --identity FILE")
-        return None
+        if at_hand is None:
+            return None
     from ..unlocking import unlocking
     from ..vaults import vaults_beside
     from .identities import opened_identity
 
     vaults = vaults_beside(Path(file) for file in files if file != STDIO)
-    return unlocking(opened_identity(identities, passphrase_files), vaults)
+    if at_hand is None or identities:
+        return unlocking(opened_identity(identities, passphrase_files), vaults)
+    return unlocking(at_hand, vaults)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ...groups.paths import LogicalPath, message_path
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK, NotFoundError, UsageError
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EncryptedError, NotFoundError, UsageError
 from ...proto.records import Message, Partition, RunId, Terms
 from ...proto.structs import replace
 from ...worker.archives.holdings import Holdings
@@ -101,7 +101,7 @@ def command(
     """
     refuse(path.user is None, f"{path} is no mailbox: undelete takes a mailbox or a folder")
     folder = checked_folder(into)
-    unlock = unlock_with(identities, passphrase_files)
+    unlock = unlock_with(identities, passphrase_files, at_hand=invocation.identity)
     goal = None if dry_run else chosen_goal(invocation, place, workers, staging)
     with (
         chosen_past(invocation, path, staging=staging) as (catalog, past),
@@ -111,7 +111,8 @@ def command(
         folder = folder or f"Restored {catalog.run(last).started:%Y-%m-%d}"
         path, found = _what_vanished(archives, past, path, _first(catalog, past, since), last)
         if goal is None:
-            return _tell(found, path, folder, as_json=as_json)
+            locked = _why_locked(past.archives, archives, found, unlock)
+            return _tell(found, path, folder, locked, as_json=as_json)
         (timeline,) = past.timelines
         targets = goal.targets([timeline.partition])
         if timeline.partition not in targets:
@@ -157,6 +158,15 @@ def _with_keys(
     return replace(every, unlocked=keyed.unlocked)
 
 
+def _why_locked(every: Holdings, archives: OpenArchives, found: WhatVanished, unlock: Unlock | None) -> str:
+    """Why what vanished could not be decrypted; empty if it can."""
+    try:
+        _with_keys(every, archives, found, unlock)
+    except EncryptedError as error:
+        return error.message
+    return ""
+
+
 def _first(catalog: Catalog, past: Past, since: str | None) -> RunId:
     """The moment to look from: that of the version that held at the time that was said; the oldest one that
     is kept of the mailbox, if that time lies before it."""
@@ -192,7 +202,7 @@ def _what_vanished(
 # What vanished
 
 
-def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -> int:
+def _tell(found: WhatVanished, path: LogicalPath, into: str, locked: str, *, as_json: bool) -> int:
     output.list_skipped(found.damaged, "damaged")
     total = sum(vanished.message.size for vanished in found.vanished)
     if as_json:
@@ -204,6 +214,7 @@ def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -
                 "moved": _moved(found),
                 "messages": len(found.vanished),
                 "size_bytes": total,
+                "locked": locked,
                 "damaged": found.damaged,
             }
         )
@@ -214,6 +225,8 @@ def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -
         say()
         count = counted(len(found.vanished), "message")
         say(f"{count}, {size(total)} would be restored into {output.shown(into)}")
+        if locked:
+            note(output.shown(f"they can't be restored: {locked}"))
     return EXIT_DAMAGED if found.damaged else EXIT_OK
 
 

@@ -42,6 +42,12 @@ class ProxyTable(Table):
 class ServeTable(Table):
     stop_grace: Seconds | None = Field(default=None, description="a time such as '90s' or '10m'")
     trusted_hosts: Names | None = Field(default=None, description="a list of the names of hosts")
+    identities: Annotated[tuple[Text, ...], BeforeValidator(distinct)] | None = Field(
+        default=None, description="a list of files with private keys"
+    )
+    passphrase_files: Annotated[tuple[Text, ...], BeforeValidator(distinct)] | None = Field(
+        default=None, description="a list of files, each with a passphrase"
+    )
     socket: Text | None = Field(default=None, description="a path for a Unix socket")
     socket_group: Name | None = Field(default=None, description="the name of a group of this host")
     listen: Annotated[str, AfterValidator(_listen)] | None = Field(
@@ -62,4 +68,14 @@ def serving(path: Path, table: ServeTable) -> ServeConfig:
         given["proxy"] = ProxyConfig(header=proxy.header, peers=proxy.peers)
     grace = {"stop_grace_seconds": given.pop("stop_grace")} if "stop_grace" in given else {}
     trusted = tuple(given.pop("trusted_hosts", None) or ())
-    return ServeConfig(page=PageConfig(**given), trusted_hosts=trusted, **grace)
+    directory = path.absolute().parent
+    identities, passphrase_files = (
+        tuple(directory / file for file in given.pop(key, ())) for key in ("identities", "passphrase_files")
+    )
+    return ServeConfig(
+        page=PageConfig(**given),
+        trusted_hosts=trusted,
+        identities=identities,
+        passphrase_files=passphrase_files,
+        **grace,
+    )

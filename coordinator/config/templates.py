@@ -324,6 +324,10 @@ codec = "lz4"
 # Hosts with a key that may ask for any operation (`mailhaul operations add --coordinator`); others only for
 # what loses no backup and changes no mail.
 # trusted_hosts = ["admin01"]
+# Private keys with which the page, and operations that name none, open encrypted archives. Whoever is root
+# here then reads everything (docs/threat-model.md); without, a key is handed in on the page for a session.
+# identities = ["/etc/mailhaul/ops.secret"]
+# passphrase_files = ["/etc/mailhaul/ops.pass"]
 # The page is at this Unix socket (not said: .mailhaul/serve.sock of the staging area), for its owner and
 # root; for programs of this group, too, as which a proxy may come. `ssh -L 8080:SOCKET HOST` leads there.
 # socket = "/run/mailhaul/serve.sock"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from ..service.records import Operation
 from .files import is_carried_out, open_stderr
+from .private_keys import inherited
 
 
 class Started(Protocol):
@@ -36,23 +37,35 @@ class Starter(Protocol):
 
 class ProcessStarter:
     """Starts ``COMMAND operations run ID``, where ``command`` are the words that call this program with the
-    configuration of the coordinator. What it says goes to the operation's files."""
+    configuration of the coordinator. What it says goes to the operation's files. ``key_of`` gives the private
+    key that was handed in for an operation; empty if there is none."""
 
-    def __init__(self, staging: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, staging: Path, command: Sequence[str], key_of: Callable[[int], bytes] = lambda _: b""
+    ) -> None:
         self._staging = staging
         self._command = tuple(command)
+        self._key_of = key_of
 
     def __call__(self, number: int) -> Started:
         """See Starter."""
+        words = [*self._command, "operations", "run", str(number)]
+        if not (key := self._key_of(number)):
+            return self._started(number, words, ())
+        with inherited(key) as descriptor:
+            return self._started(number, [*words, "--key", str(descriptor)], (descriptor,))
+
+    def _started(self, number: int, words: Sequence[str], descriptors: Sequence[int]) -> Started:
         said = open_stderr(self._staging, number)
         try:
             process = subprocess.Popen(
-                [*self._command, "operations", "run", str(number)],
+                words,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
         finally:
             os.close(said)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...proto.ports import Clock
 from ...proto.structs import replace
 from ..people.keys_of_entry import EntryKey
+from ..serving.private_keys import PrivateKeys
 from ..settings import Config
 from .app import make_app
 from .doors import opened, ways
@@ -27,6 +28,7 @@ def front(
     loopback: bool,
     admits: Admits,
     zone: tzinfo,
+    keys: PrivateKeys,
     say: Callable[[str], object],
     report: Callable[[str, Exception], object],
 ) -> Callable[[threading.Event], None]:
@@ -50,6 +52,7 @@ def front(
         ways=known,
         admits=admits,
         zone=zone,
+        keys=keys,
         on_error=on_error,
     )
     for door in doors:

@@ -126,7 +126,7 @@ def _called(route: Route, visit: Visit) -> Response:
 
 def _read_what_is_asked(route: Route, visit: Visit, body: bytes) -> None:
     if isinstance(route, Page):
-        visit.form = Form.parse(body)
+        visit.form = Form.parse(body, visit.request.headers.get("content-type", ""))
         return
     if route.query is not None:
         visit.query = _record(dict(visit.request.query_params), route.query, is_text=True)

@@ -69,7 +69,14 @@ def entered(visit: Visit, path: LogicalPath, what: str) -> Iterator[MailboxView]
     why = enter(visit, path, what)
     visit.looks(what, on=str(path), why=why)
     site = visit.site
-    with opened_view(site.staging, site.config.destinations, path.partition or "", path.user or "") as view:
+    key = visit.key
+    with opened_view(
+        site.staging,
+        site.config.destinations,
+        path.partition or "",
+        path.user or "",
+        unlock=None if key is None else key.unlock,
+    ) as view:
         yield view
 
 

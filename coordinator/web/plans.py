@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import (
@@ -25,10 +25,10 @@ from ...proto.errors import (
     EXIT_USAGE,
     BackupError,
     BusyError,
+    EncryptedError,
     NotFoundError,
     UsageError,
 )
-from ...proto.records import ArchiveId
 from ...proto.structs import Record
 from ..people.roles import Who
 from .crowds import Crowd
@@ -51,6 +51,11 @@ _LASTS_SECONDS = 3600.0
 _MOST_PATHS = 200
 
 _DRY: dict[str, tuple[str, ...]] = {"restore": ("--dry-run", "--json"), "undelete": ("--list", "--json")}
+
+
+KeyWords = Callable[[], AbstractContextManager[tuple[Sequence[str], Sequence[int]]]]
+"""Words that name private keys to a command, and the file descriptors which that inherits, while the context
+lasts."""
 
 
 class Wish(Record, kw_only=True):
@@ -79,14 +84,15 @@ class Wish(Record, kw_only=True):
 
 class Plan(Record, kw_only=True):
     """What would be done by a command with these ``arguments``, as the command says it (``document``), or why
-    nothing can be (``problem``). ``number`` is what it is asked for by; empty where it can't be carried
-    out."""
+    nothing can be (``problem``); with ``is_locked`` that is a private key which is not here. ``number`` is
+    what it is asked for by; empty where it can't be carried out."""
 
     number: str
     kind: str
     arguments: tuple[str, ...]
     document: Mapping[str, object]
     problem: str
+    is_locked: bool = False
 
 
 class _Kept(Record):
@@ -107,11 +113,9 @@ class Plans:
         )
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    def make(
-        self, wish: Wish, who: Who, config_file: Path | None, now: float, encrypted: Collection[ArchiveId]
-    ) -> Plan:
-        """The plan of a wish; what needs archives that are ``encrypted`` can't be carried out from here.
-        Raises UsageError for what is no wish, BusyError where too many wait, BackupError."""
+    def make(self, wish: Wish, who: Who, config_file: Path | None, now: float, keys: KeyWords) -> Plan:
+        """The plan of a wish, with the private keys that there are for it. Raises UsageError for what is no
+        wish, BusyError where too many wait, BackupError."""
         _check(wish)
         with self._crowd.entered(who.name):
             if not self._slots.acquire(timeout=_PATIENCE_SECONDS):
@@ -119,11 +123,11 @@ class Plans:
                     "too many plans are being made at the moment: try again in a minute", retry_seconds=60
                 )
             try:
-                document, problem = _asked(wish, config_file)
+                with keys() as (words, descriptors):
+                    answer = _asked(wish, config_file, words, descriptors)
             finally:
                 self._slots.release()
-        if not problem and _needed(document) & {archive_id.hex() for archive_id in encrypted}:
-            problem = "the mail is encrypted, and no private key that opens it is here"
+        document, problem = answer.document, answer.problem
         number = "" if problem else secrets.token_urlsafe(12)
         if number:
             with self._lock:
@@ -131,8 +135,9 @@ class Plans:
                 while len(self._kept) > _MOST_REMEMBERED:
                     self._kept.popitem(last=False)
         return Plan(
-            number=number, kind=wish.kind, arguments=wish.arguments, document=document, problem=problem
-        )
+            number=number, kind=wish.kind, arguments=wish.arguments, document=document, problem=problem,
+            is_locked=answer.is_locked,
+        )  # fmt: skip
 
     def find(self, number: str, who: Who, now: float) -> Wish:
         """What was wished in the plan that was shown to somebody under this number. Raises NotFoundError,
@@ -170,13 +175,27 @@ def _check(wish: Wish) -> None:
         raise UsageError("names of folders have no control characters")
 
 
-def _asked(wish: Wish, config_file: Path | None) -> tuple[dict[str, object], str]:
-    """What the command says, and why it can't be done, if it can't."""
+class Answer(Record):
+    """What the command says, and why it can't be done, if it can't; ``is_locked`` for want of a key."""
+
+    document: dict[str, object]
+    problem: str = ""
+    is_locked: bool = False
+
+
+def _asked(
+    wish: Wish, config_file: Path | None, key_words: Sequence[str], descriptors: Sequence[int]
+) -> Answer:
     place = () if config_file is None else ("--config", str(config_file))
-    words = (sys.executable, "-P", "-m", "mailhaul", *place, wish.kind, *wish.arguments, *_DRY[wish.kind])
+    command = (wish.kind, *wish.arguments, *_DRY[wish.kind], *key_words)
+    words = (sys.executable, "-P", "-m", "mailhaul", *place, *command)
     try:
         with subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=descriptors,
         ) as process:
             end = threading.Timer(_LONGEST_SECONDS, process.kill)
             end.start()
@@ -189,28 +208,26 @@ def _asked(wish: Wish, config_file: Path | None) -> tuple[dict[str, object], str
     except OSError as error:
         raise BackupError(f"can't make the plan: {error.strerror}") from error
     if len(output) > _LARGEST_BYTES or process.returncode < 0:
-        return {}, "that is too much for this page: ask for a folder, for less time, or on the command line"
+        return Answer(
+            {}, "that is too much for this page: ask for a folder, for less time, or on the command line"
+        )
     return _read(process.returncode, output)
 
 
-def _needed(document: Mapping[str, object]) -> set[str]:
-    """The archives that a plan says are needed."""
-    told = (cast(list[dict[str, str]], document.get(name, [])) for name in ("needs", "vanished"))
-    return {one["archive"] for one in chain.from_iterable(told)}
-
-
-def _read(status: int, output: bytes) -> tuple[dict[str, object], str]:
+def _read(status: int, output: bytes) -> Answer:
     try:
         document = json.loads(output)
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        return {}, f"the command ended with exit code {status} and did not say why"
+        return Answer({}, f"the command ended with exit code {status} and did not say why")
     error = document.get("error")
     if isinstance(error, dict):
-        return {}, str(error.get("message", "it can't be done"))
+        is_locked = error.get("code") == EncryptedError.code
+        return Answer({}, str(error.get("message", "it can't be done")), is_locked)
     if status not in (EXIT_OK, EXIT_DAMAGED):
         conflicts = document.get("conflicts") if status == EXIT_USAGE else None
         told = "two mailboxes would become one" if conflicts else f"exit code {status}"
-        return document, f"it can't be carried out: {told}"
-    return document, ""
+        return Answer(document, f"it can't be carried out: {told}")
+    locked = str(document.get("locked", ""))
+    return Answer(document, locked, bool(locked))

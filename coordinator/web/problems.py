@@ -106,7 +106,8 @@ class Problems:
             told = {"code": code or _code(status), "message": message, "facts": facts or {}}
             return JSONResponse({"error": plain(told)}, status_code=status, headers=headers)
         title = _TITLES.get(status) or HTTPStatus(status).phrase
-        page = visit.page("problem.html", status=status, title=title, message=message)
+        is_locked = code == EncryptedError.code and visit.is_known
+        page = visit.page("problem.html", status=status, title=title, message=message, is_locked=is_locked)
         page.headers.update(headers or {})
         return page
 

@@ -21,6 +21,7 @@ from ..people.sessions import Sessions
 from ..people.signing import Signer
 from ..service.operations import Operations
 from ..service.records import Kind
+from ..serving.private_keys import PrivateKeys
 from ..settings import Config
 from .plans import Plans
 from .reasons import Reasons
@@ -43,9 +44,9 @@ class Site(Record, kw_only=True):
     """A staging area with all that is configured for it, and who may see it.
 
     ``config_file`` is where the configuration was read from; ``entry`` lets a browser of this host in, once.
-    ``admits`` checks the operations that are asked for; ``zone`` is that of the schedule. ``readers`` is held
-    by who has a whole message in memory. ``on_error`` gets what nobody expected, with the number under which
-    the page has told of it; it must not raise.
+    ``keys`` are the private ones for encrypted mail. ``admits`` checks the operations that are asked for;
+    ``zone`` is that of the schedule. ``readers`` is held by who has a whole message in memory. ``on_error``
+    gets what nobody expected, with the number under which the page has told of it; it must not raise.
     """
 
     config: Config
@@ -62,6 +63,7 @@ class Site(Record, kw_only=True):
     entry: EntryKey | None = None
     reasons: Reasons = field(default_factory=Reasons)
     plans: Plans = field(default_factory=Plans)
+    keys: PrivateKeys
     readers: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_MESSAGES_AT_ONCE))
     admits: Admits = _admit_nothing
     zone: tzinfo = UTC
@@ -82,6 +84,7 @@ def site_of(
     clock: Clock,
     *,
     config_file: Path | None = None,
+    keys: PrivateKeys | None = None,
     ways: Ways | None = None,
     admits: Admits = _admit_nothing,
     zone: tzinfo = UTC,
@@ -103,6 +106,7 @@ def site_of(
         audit=AuditLog(staging),
         operations=Operations(staging),
         ways=ways or Ways(),
+        keys=keys or PrivateKeys(clock),
         admits=admits,
         zone=zone,
         on_error=on_error,

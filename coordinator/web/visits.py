@@ -12,6 +12,9 @@ from ...proto.errors import AccessError, UsageError
 from ...proto.structs import replace
 from ..people.audit import Act
 from ..people.roles import Who
+from ..service.records import Operation
+from ..service.records import Request as OperationRequest
+from ..serving.private_keys import HeldKey
 from .forms import Form
 from .identification import address
 from .rendering import Renderer
@@ -81,12 +84,20 @@ class Visit:
             {
                 "who": self._who,
                 "path": self.request.url.path,
+                "address": self._address,
                 "form_token": self.form_token,
                 "now": self.site.now(),
+                "handed_key": self.site.keys.handed(self._who) if self._who else None,
                 **values,
             },
         )
         return HTMLResponse(text, status_code=status)
+
+    @property
+    def _address(self) -> str:
+        """Where a page can be had again; nothing for what a form has sent."""
+        url = self.request.url
+        return f"{url.path}?{url.query}" if self.request.method == "GET" else "/"
 
     def go(self, path: str) -> Response:
         """Another page is to be shown: after something was done."""
@@ -103,6 +114,25 @@ class Visit:
         if not reason:
             raise UsageError("say why: the reason is put on record")
         return str(reason)
+
+    @property
+    def key(self) -> HeldKey | None:
+        """The private key that opens archives for whoever asks."""
+        return self.site.keys.of(self.who)
+
+    @property
+    def key_facts(self) -> dict[str, object]:
+        """What the audit log says of the key that somebody has handed in, where an operation may use it."""
+        key = self.site.keys.handed(self.who)
+        return {} if key is None else {"key": key.names}
+
+    def put_in(self, request: OperationRequest) -> Operation:
+        """Put an operation in the queue. What was handed in here is there for it."""
+        site = self.site
+        with site.keys.lending(self.who) as lend:
+            operation = site.operations.add(request, site.now())
+            lend(operation.id)
+        return operation
 
     def act(
         self, what: str, *, on: str = "", why: str = "", **facts: object

@@ -21,7 +21,7 @@ from .derivation import recipient_id
 from .paper import HEADING, paper_secret
 from .recipients import KIND_NAMES, recipient_of_text
 from .records import Kem, Recipient, Wrap
-from .secret_files import Secret, parse_secret, read_key_file
+from .secret_files import COST, Secret, parse_secret, read_key_file, without_passphrase
 from .shamir import combine
 
 Passphrase = Callable[[Path], str]
@@ -32,6 +32,7 @@ _AGE_FILES = (b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")
 _COMMAND_LIMIT_SECONDS = 60.0
 _MOST_COMMAND_SECONDS = 3600.0
 _MOST_ANSWER_BYTES = 4096
+_MOST_HANDED_WORK = 2 * COST.n * COST.r * COST.p
 _WRITABLE_BY_OTHERS = 0o022
 
 
@@ -204,6 +205,34 @@ def open_identity(paths: Sequence[Path], passphrase: Passphrase, warn: Callable[
     if not identities:
         raise AccessError("no identity was given")
     return identities[0] if len(identities) == 1 else AnyOf(identities)
+
+
+def handed_identity(name: str, data: bytes, passphrase: str) -> tuple[Identity, bytes]:
+    """What a key opens that was handed in as the content of a file of this name; and the same content without
+    its passphrase, for a process that is to have it. Some identities are for who has the files here: programs
+    (whoever hands a key in must not start any), shares, what takes much work to decrypt. Raises AccessError.
+    """
+    path = Path(name)
+    if data.startswith(_AGE_FILES):
+        raise AccessError(f"{path}: decrypt it before (age --decrypt): what that costs has no bounds here")
+    if data.lstrip().startswith(b"{"):
+        if "mailhaul_command" in _document(path, data.decode("utf-8", "replace")):
+            raise AccessError(f"{path}: it names a program, which only a file of this host may")
+        cost = parse_secret(path, data, lies_open=False).cost
+        if cost and cost.n * cost.r * cost.p > _MOST_HANDED_WORK:
+            raise AccessError(f"{path}: its passphrase takes more work than is done here (scrypt)")
+
+    def given(_path: Path) -> str:
+        if not passphrase:
+            raise AccessError(f"{path}: a passphrase is needed", path=str(path))
+        return passphrase
+
+    found = _identities_in(path, data, given)
+    if isinstance(found, Secret):
+        if found.share:
+            raise AccessError(f"{path}: is one share of a key: shares are put together on the command line")
+        return _private_key(path, found), without_passphrase(found)
+    return found[0] if len(found) == 1 else AnyOf(found), data
 
 
 def _identities_in(path: Path, data: bytes, passphrase: Passphrase) -> Secret | Sequence[Identity]:

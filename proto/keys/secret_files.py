@@ -124,6 +124,11 @@ def write_secret(path: Path, secret: Secret, passphrase: str | None, cost: Scryp
     write_new(path, data, 0o600)
 
 
+def without_passphrase(secret: Secret) -> bytes:
+    """What a file with the secret would hold that has no passphrase: for a process that is to have it."""
+    return json.dumps(_document(secret, None, COST)).encode("ascii")
+
+
 def read_key_file(path: Path) -> tuple[bytes, bool]:
     """The bytes of a file with a secret, and whether others may read or write it: on a stick that was carried
     somewhere all files lie open, and that is no reason not to restore. Raises AccessError."""

@@ -4,6 +4,7 @@ from . import (
     alarms,
     audit,
     entrance,
+    key,
     mailboxes,
     message,
     nights,
@@ -27,5 +28,6 @@ PAGES = (
     operations,
     status,
     audit,
+    key,
     entrance,
 )

@@ -30,7 +30,7 @@ from ..visits import Visit
 def form(visit: Visit) -> Response:
     """The form, or the page that somebody comes from who is known already."""
     if visit.is_known:
-        return visit.go(_way_on(visit.asked("to")))
+        return visit.go(way_on(visit.asked("to")))
     return visit.page("log_in.html", to=visit.asked("to"), name="", problem="")
 
 
@@ -79,6 +79,7 @@ def log_out(visit: Visit) -> Response:
     if session is not None:
         with visit.act("log out"):
             visit.site.sessions.end(session)
+        visit.site.keys.forget(visit.who)
     response = visit.go(LOG_IN)
     response.delete_cookie(
         cookie_name(visit.request), secure=is_encrypted(visit.request), httponly=True, samesite="strict"
@@ -90,7 +91,7 @@ def _let_in(visit: Visit, account: Account) -> Response:
     sessions, devices = visit.site.sessions, visit.site.devices
     visit.became_known(who_of(account, address(visit.request)))
     visit.looks("log in", on=account.name)
-    response = visit.go(_way_on(visit.form.get("to")))
+    response = visit.go(way_on(visit.form.get("to")))
     set_session(visit.request, response, sessions.cookie(sessions.begin(account.name, account.mark)))
     set_device(visit.request, response, devices.cookie(account))
     return response
@@ -102,7 +103,7 @@ def _again(visit: Visit, status: int, problem: str) -> Response:
     )
 
 
-def _way_on(to: str) -> str:
+def way_on(to: str) -> str:
     """A path of this site, whatever was asked for."""
     return to if to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable() else "/"
 

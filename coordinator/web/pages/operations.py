@@ -98,8 +98,9 @@ def add(visit: Visit, kind: Kind, arguments: tuple[str, ...]) -> Standing:
     site = visit.site
     words = site.admits(kind, arguments)
     request = Request(kind=kind, arguments=words, asked_by=visit.who.asked_by, reason=visit.reason)
-    with visit.act("add operation", on=kind, why=request.reason, arguments=words) as found:
-        operation = site.operations.add(request, site.now())
+    facts = {"arguments": words, **visit.key_facts}
+    with visit.act("add operation", on=kind, why=request.reason, **facts) as found:
+        operation = visit.put_in(request)
         found["operation"] = operation.id
     return presence.standing(site.staging, operation)
 

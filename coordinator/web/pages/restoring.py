@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Literal
 
 from starlette.responses import Response
@@ -76,12 +77,12 @@ def plan_of(visit: Visit, wish: Wish) -> Plan:
         why = enter(visit, path, PLAN)
     visit.looks(PLAN, on=wish.on, why=why, kind=wish.kind)
     site = visit.site
-    with Catalog.open(site.staging) as catalog:
-        encrypted = catalog.encrypted()
-        if wish.kind == "undelete" and not wish.until:
+    if wish.kind == "undelete" and not wish.until:
+        with Catalog.open(site.staging) as catalog:
             # What is shown is what is done, also if a run ends between the plan and the button.
             wish = replace(wish, until=catalog.resolve_time("latest"))
-    return site.plans.make(wish, visit.who, site.config_file, site.clock.monotonic(), encrypted)
+    keys = partial(site.keys.words, visit.who)
+    return site.plans.make(wish, visit.who, site.config_file, site.clock.monotonic(), keys)
 
 
 def carry_out(visit: Visit, number: str, reason: str) -> Operation:
@@ -93,8 +94,9 @@ def carry_out(visit: Visit, number: str, reason: str) -> Operation:
     wish = site.plans.take(number, visit.who, now)
     arguments = site.admits(wish.kind, wish.arguments)
     request = Request(kind=wish.kind, arguments=arguments, asked_by=visit.who.asked_by, reason=reason)
-    with visit.act(wish.kind, on=wish.on, why=reason, arguments=arguments) as found:
-        operation = site.operations.add(request, site.now())
+    facts = {"arguments": arguments, **visit.key_facts}
+    with visit.act(wish.kind, on=wish.on, why=reason, **facts) as found:
+        operation = visit.put_in(request)
         found["operation"] = operation.id
     return operation
 

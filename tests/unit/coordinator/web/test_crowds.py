@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from mailhaul.coordinator.people.roles import Who
 from mailhaul.coordinator.web import plans
 from mailhaul.coordinator.web.crowds import Crowd
-from mailhaul.coordinator.web.plans import Plans, Wish
+from mailhaul.coordinator.web.plans import Answer, Plans, Wish
 from mailhaul.coordinator.web.site import Site
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import BusyError
@@ -78,17 +78,17 @@ def test_one_account_has_four_plans_under_way_and_leaves_room_for_others(
     go_on = threading.Event()
     begun = threading.Semaphore(0)
 
-    def asked(_wish: Wish, _config: Path | None) -> tuple[dict[str, object], str]:
+    def asked(_wish: Wish, _config: Path | None, *_keys: object) -> Answer:
         begun.release()
         assert go_on.wait(60)
-        return {}, ""
+        return Answer({})
 
     monkeypatch.setattr(plans, "_asked", asked)
     made = Plans()
 
     def make(name: str, session: str) -> str:
         who = Who(name=name, role="helpdesk", groups=frozenset(("staff",)), where="", session=session)
-        return made.make(WISH, who, None, 0.0, ()).number
+        return made.make(WISH, who, None, 0.0, lambda: nullcontext(((), ()))).number
 
     def entered() -> int:
         return made._crowd._inside.total()

@@ -343,7 +343,8 @@ def test_what_is_encrypted_is_listed_and_its_mail_is_for_who_has_a_private_key(t
     for part in ("html", "raw"):
         assert client.get(link.replace("message?", f"message/{part}?")).status_code == 409
     plan = client.get(f"/mailboxes/plan?path={JANE}/INBOX&at={run}").text
-    assert "no private key that opens it is here" in plan
+    assert "the mail is encrypted, for ops" in plan
+    assert links(plan, "/key?")[0].startswith("/key?to=/mailboxes/restore%3Fpath%3D")
     assert 'name="plan"' not in plan
 
 
@@ -351,7 +352,7 @@ def test_of_a_restore_of_many_paths_all_are_on_record(
     site: Site, backups: tuple[Nights, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, runs = backups
-    monkeypatch.setattr(plans, "_asked", lambda _wish, _config: ({}, ""))
+    monkeypatch.setattr(plans, "_asked", lambda *_: plans.Answer({}))
     client = operator(site)
     token = api_token(client)
     paths = [f"{JANE}/{'long ' * 10}{number}" for number in range(200)]
