@@ -3,7 +3,8 @@ start.
 
 What an operation is given is carried out later, by another process, for whoever asked. So it may name nothing
 that is only here and now: no other configuration or staging area, no file that is read or written on the way,
-no program, not the standard input or output. A new option of a command is none of an operation until it
+no program, not the standard input or output. The files of some options of a restore are read when it is asked
+for, and kept with it. A new option of a command is none of an operation until it
 stands here.
 """
 
@@ -26,6 +27,7 @@ from ..service.records import Kind, Operation
 from ..serving.rules import ARCHIVES, DRILL, RUN, Needs, drive_lock, sweep_lock
 from .options import given
 from .program import Invocation
+from .restore_options import GIVEN_FILES
 
 _COMMANDS: Mapping[Kind, tuple[str, ...]] = {"inventory": ("tape", "inventory")}
 """How kinds are called on the command line, where it is not by their name."""
@@ -33,6 +35,13 @@ _COMMANDS: Mapping[Kind, tuple[str, ...]] = {"inventory": ("tape", "inventory")}
 _ALWAYS = frozenset({"as_json"})
 _KEYS = frozenset({"identities", "passphrase_files"})
 _RULES = frozenset({"last", "daily", "weekly", "monthly", "yearly"})
+
+_OF_SERVERS = frozenset({"password_file", "master", "verify", "sieve_runs_again", "delivered"})
+"""What a restore over IMAP or LMTP is given beside the server."""
+
+_READ_THEN = frozenset({"password_file", "delivered", "first_from"})
+"""Files and directories that the process of an operation gets to by their names: a password is kept nowhere
+else, and what is written or changes meanwhile can't be kept."""
 
 _TAKEN: Mapping[Kind, frozenset[str]] = {
     "backup": frozenset(
@@ -53,6 +62,8 @@ _TAKEN: Mapping[Kind, frozenset[str]] = {
         }
     ),
     "restore": _KEYS
+    | _OF_SERVERS
+    | frozenset(GIVEN_FILES)
     | {
         "paths",
         "host",
@@ -71,6 +82,7 @@ _TAKEN: Mapping[Kind, frozenset[str]] = {
         "wait",
         "workers",
         "order",
+        "first_from",
         "resume",
         "retry",
         "undo",
@@ -102,7 +114,7 @@ _TAKEN: Mapping[Kind, frozenset[str]] = {
 TAKES_KEYS = frozenset(kind for kind, names in _TAKEN.items() if names >= _KEYS)
 """The kinds that open encrypted archives."""
 
-_OF_HERE = _KEYS | {"place"}
+_OF_HERE = _KEYS | {"place", "password_file", "delivered", "first_from", *GIVEN_FILES}
 """Those that name something on the host of the staging area: not for who asks from elsewhere."""
 
 _HARMLESS: Mapping[Kind, frozenset[str]] = {
@@ -146,7 +158,9 @@ def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) ->
         refused |= parsed.named & _OF_HERE
     if refused:
         options = ", ".join(sorted(map(_option_of(kind), refused)))
-        raise UsageError(f"an operation can't be given {options}: {_WHY_ELSEWHERE if elsewhere else _WHY}")
+        why = [_WHY_NOT[name] for name in sorted(refused & _WHY_NOT.keys())] or [_WHY]
+        said = _WHY_ELSEWHERE if elsewhere else "; ".join(why)
+        raise UsageError(f"an operation can't be given {options}: {said}")
     for name in ("resume", "retry", "undo"):
         value = parsed.parameters.get(name)
         if isinstance(value, str) and not RUN_ID.fullmatch(value):
@@ -161,12 +175,35 @@ def named_keys(kind: Kind, arguments: Sequence[str]) -> tuple[Sequence[Path], Se
     return what.get("identities", ()), what.get("passphrase_files", ())
 
 
+def files_of(kind: Kind, arguments: Sequence[str]) -> dict[str, Path]:
+    """The files that an operation is given, by parameter. Raises UsageError."""
+    if kind != "restore":
+        return {}
+    parsed = _parsed(kind, arguments)
+    files = {name: Path(parsed.parameters[name]) for name in GIVEN_FILES if name in parsed.named}
+    # It may be the path of something in the backup.
+    if "only_damaged" in files and not files["only_damaged"].is_file():
+        del files["only_damaged"]
+    return files
+
+
+def password_file_of(kind: Kind, arguments: Sequence[str]) -> Path | None:
+    """The file with a password that an operation reads. Raises UsageError."""
+    named = _parsed(kind, arguments).parameters.get("password_file")
+    return None if named is None else Path(named)
+
+
 def is_harmless(kind: Kind, arguments: Sequence[str]) -> bool:
     """Whether an operation may be asked for by who is trusted with nothing. Raises UsageError."""
     return kind in _HARMLESS and _parsed(kind, arguments).named <= _HARMLESS[kind] | _ALWAYS
 
 
 _WHY = "it is carried out later and by another process, with the configuration of `mailhaul serve`"
+_WHY_NOT = {
+    "doveadm": "its programs are those of the configuration (doveadm of the partition)",
+    "first": "that is said to a restore that goes on, with `mailhaul restore --first`",
+    "files": "it restores from the staging area, and -f is for restores without one",
+}
 _WHY_ELSEWHERE = "it would be of the host of the staging area, and is asked for from elsewhere"
 
 
@@ -227,10 +264,10 @@ def _of_verification(what: Mapping[str, Any]) -> Needs:
 
 
 def _of_restore(what: Mapping[str, Any], place: str) -> Needs:
-    """Whose restores are not told by paths (those that go on, are repeated or taken back) are taken to be of
-    everything."""
+    """Restores whose mailboxes are not told by paths (they go on, are repeated, taken back, renamed) are
+    taken to be of everything."""
     paths = what["paths"] if "paths" in what else (what["path"],)
-    if what.get("resume") or what.get("retry") or what.get("undo") or what.get("host"):
+    if any(what.get(name) for name in ("resume", "retry", "undo", "host", "map_file", "only_damaged")):
         paths = ()
     if what["as_user"] is not None:
         paths = tuple(
@@ -272,10 +309,11 @@ def _refuse_relative(parsed: _Parsed) -> None:
     place = _as_said(parsed.said.get("place"))
     if place and not re.match(r"[a-z]+(?::/|://)", place):
         raise UsageError(f"--to {place}: an operation is given a directory by its whole path")
-    for name in _KEYS & parsed.named:
-        for file in parsed.parameters[name]:
-            if not cast(Path, file).is_absolute():
-                raise UsageError(f"{file}: an operation is given a file by its whole path")
+    named = [file for name in _KEYS & parsed.named for file in parsed.parameters[name]]
+    named += [parsed.parameters[name] for name in (*GIVEN_FILES, *_READ_THEN) if name in parsed.named]
+    for file in named:
+        if not Path(file).is_absolute():
+            raise UsageError(f"{file}: an operation is given a file by its whole path")
 
 
 def _as_said(value: object) -> str:

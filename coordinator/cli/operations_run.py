@@ -20,6 +20,7 @@ from ..service.operations import Operations
 from ..service.records import State
 from ..serving.aftermath import resumable
 from ..serving.files import Output, Said, carrying_out, file_of, open_output, open_stderr
+from ..serving.given_files import forget_given, given
 from ..settings import Config
 from ..snapshots import Publisher
 from . import adapters
@@ -91,6 +92,10 @@ class _Carrying:
         """See Carried."""
         self._queue.carries(self._number, what)
 
+    def given(self, parameter: str) -> Path | None:
+        """See Carried."""
+        return given(self._area, self._number, parameter)
+
     def waits(self, why: str) -> None:
         """See Carried."""
         if why != self._held_up:
@@ -152,6 +157,8 @@ class _Carrying:
             error = said or f"exit code {status}: its result says why (mailhaul operations show --json)"
         now = utc(self._clock.now())
         self._queue.end(self._number, state, now, exit_status=status, error=error)
+        if state != "interrupted":
+            forget_given(self._area, self._number)
 
     @contextmanager
     def _streams(self) -> Iterator[None]:

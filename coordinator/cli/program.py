@@ -86,6 +86,10 @@ class Carried(Protocol):
     def begins(self, what: str) -> None:
         """The command is about to begin a run or a restore of this id: it can be gone on with from now on."""
 
+    def given(self, parameter: str) -> Path | None:
+        """The file that was kept for a parameter of the command when the operation was asked for; None: the
+        parameter names no file."""
+
     def waits(self, why: str) -> None:
         """The command waits for something that takes hours or days (empty: it goes on). Raises nothing."""
 

@@ -12,7 +12,7 @@ import click
 from blake3 import blake3
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import UsageError
+from ...proto.errors import StagingError, UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
 from ...proto.structs import Record, replace
 from ...worker.choice import Exactly, StateRules, folder_for
@@ -20,6 +20,7 @@ from ...worker.destinations.settings import Destination
 from ...worker.stores.registry import keeps_places
 from ..restores.ahead import checked_place
 from .options import checked_folder, given, refuse
+from .program import Invocation
 
 _BESIDE_ONLY_DAMAGED = frozenset(
     {
@@ -37,6 +38,9 @@ _BESIDE_ONLY_DAMAGED = frozenset(
 )
 
 
+GIVEN_FILES = ("map_file", "announcement", "ca_file", "only_damaged")
+"""Parameters whose files an operation of the queue is given: read when it is asked for, and kept with it."""
+
 NEWEST = "newest"
 """The one value of --order."""
 
@@ -51,12 +55,21 @@ RENAMES = "mailhaul.restore.renames"
 
 
 class RestoreCommand(click.Command):
-    """Remembers the words it was called with: another process goes on with them."""
+    """Remembers the words it was called with: another process goes on with them. An operation of the queue
+    takes the files that were kept when it was asked for, whatever lies there now."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See Command."""
         ctx.meta[ARGUMENTS] = tuple(args)
         left = super().parse_args(ctx, args)
+        if (invocation := ctx.find_object(Invocation)) and invocation.operation:
+            for name in GIVEN_FILES:
+                if (named := ctx.params[name]) is None:
+                    continue
+                if file := invocation.operation.given(name):
+                    ctx.params[name] = type(named)(file)
+                elif name != "only_damaged":  # which may name something in the backup
+                    raise StagingError(f"what was kept of {named} is gone: ask for this restore anew")
         ctx.meta[RENAMES] = _digest(ctx.params.get("map_file"))
         return left
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -31,10 +32,14 @@ from ..service.operations import Operations
 from ..service.proofs import Proofs
 from ..service.records import Texts
 from ..serving.files import KEPT, file_of, forget, read_stderr
+from ..serving.given_files import all_given, forget_given
 from ..structure_keys import area_at
 from ..sweeping.policy import name_in_places
 from ..unnamed import Unnaming
 from ..verifying.set_aside import strangers
+
+_WORD = re.compile(r"[^\s=|:]+")
+"""Of a line of a map, such as ``old1:jane = jane@new.example``."""
 
 _LINES = ("accepted.jsonl", "hooks.jsonl", "hooks.1.jsonl")
 """Below ``.mailhaul``: one JSON document a line; those that name somebody go."""
@@ -191,7 +196,14 @@ def _unname_operations(staging: Path, erased: Erased, partitions: tuple[str, ...
         return Texts(arguments=arguments, reason=reason, waits_for=waits_for, error=error)
 
     operations = Operations(staging)
-    changed = set(operations.rewrite(unnamed))
+    given = {
+        number
+        for number, files in all_given(staging).items()
+        if any(_is_named_in(path, erased, partitions, before) for path in files)
+    }
+    changed = set(operations.rewrite(unnamed, given))
+    for number in given:
+        forget_given(staging, number)
     for operation in operations.newest(KEPT):
         if operation.id in changed or _is_named(staging, operation.id, erased, partitions, before):
             forget(staging, operation.id)
@@ -203,13 +215,26 @@ def _is_named(
     """Whether what an operation printed, or said, names one of them."""
     texts: list[object] = list(read_stderr(staging, operation).splitlines())
     for kind in ("json", "out"):
-        with suppress(OSError):
-            printed = file_of(staging, operation, kind).read_bytes()
-            try:
-                texts.append(json.loads(printed))
-            except ValueError:
-                texts += printed.decode(errors="replace").splitlines()
+        texts += _texts_in(file_of(staging, operation, kind))
     return Unnaming(erased).is_named_in(texts, partitions, before)
+
+
+def _is_named_in(path: Path, erased: Erased, partitions: tuple[str, ...], before: str) -> bool:
+    """Whether a file that an operation was given names one of them: in a path, or as a user of a map."""
+    texts = _texts_in(path)
+    words = {word for text in texts if isinstance(text, str) for word in _WORD.findall(text)}
+    return Unnaming(erased).is_named_in([*texts, *sorted(words)], partitions, before)
+
+
+def _texts_in(path: Path) -> list[object]:
+    """What is in a file: a document, or else lines. Nothing where it can't be read."""
+    with suppress(OSError):
+        content = path.read_bytes()
+        try:
+            return [json.loads(content)]
+        except ValueError:
+            return list(content.decode(errors="replace").splitlines())
+    return []
 
 
 def _just_before(run: RunId) -> str:

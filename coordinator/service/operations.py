@@ -7,7 +7,7 @@ else is about to.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Collection, Sized
 from datetime import datetime
 from pathlib import Path
 
@@ -30,10 +30,15 @@ class Operations:
     def __init__(self, staging: Path) -> None:
         self._staging = staging
 
-    def add(self, request: Request, now: datetime) -> Operation:
-        """Put an operation in, behind the others."""
+    def add(
+        self, request: Request, now: datetime, keep: Callable[[int], object] = lambda _number: None
+    ) -> Operation:
+        """Put an operation in, behind the others. ``keep`` is called with its id before anybody else knows of
+        it; if that raises there is none."""
         with writing(self._staging) as database:
-            return insert(database, request, now)
+            operation = insert(database, request, now)
+            keep(operation.id)
+        return operation
 
     def get(self, number: int) -> Operation:
         """The operation of this id. Raises NotFoundError."""
@@ -161,16 +166,17 @@ class Operations:
         """The end of an operation was told."""
         self._change(number, ENDED, "told = 1", ())
 
-    def rewrite(self, texts: Callable[[Texts], Texts]) -> tuple[int, ...]:
+    def rewrite(self, texts: Callable[[Texts], Texts], also: Collection[int] = ()) -> tuple[int, ...]:
         """Change the texts of operations as ``texts`` does, and leave nothing of before in the file. Returns
-        the ids of those that it changes; one of them that waits is stopped, and does not begin."""
+        the ids of those that it changes, and ``also`` these; one of them that waits is stopped, and does not
+        begin."""
         with reading(self._staging) as database:
             database.execute("PRAGMA secure_delete = ON")
             changed = []
             with transaction(database):
                 for operation in map(_operation, database.execute("SELECT * FROM operations").fetchall()):
                     before = _texts(operation)
-                    if (after := texts(before)) != before:
+                    if (after := texts(before)) != before or operation.id in also:
                         _rewrite(database, operation.id, after)
                         changed.append(operation.id)
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,6 +1,7 @@
 """What lies in ``.mailhaul/operations`` of a staging area, beside the records of the queue: for each
-operation its lock, how far it is, and what it printed. All of it is bounded, and goes with time; nothing
-relies on it but who asks whether an operation's process is alive.
+operation its lock, how far it is, what it printed, and the files that it was given (``given_files``). All of
+it is bounded, and goes with time; nothing relies on it but who asks whether an operation's process is alive,
+and that process.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MOST_STDERR_BYTES = 64 << 10
 _LOCK_SECONDS = 1.0
 """Those who only ask whether it is held let go of it at once."""
 
-_FILE = re.compile(r"([0-9]+)\.(?:lock|json|out|err)(?:\.[0-9]+)?")
+_FILE = re.compile(r"([0-9]+)\.(?:lock|json|out|err|given-[a-z_]+)(?:\.[0-9]+)?")
 
 
 def place(staging: Path) -> Path:

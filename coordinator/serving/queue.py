@@ -23,6 +23,7 @@ from ..service.records import UNDER_WAY, Operation, State
 from . import processes
 from .aftermath import Aftermath, aftermath
 from .files import forget_old, is_carried_out, read_stderr
+from .given_files import forget_given
 from .outside import outside
 from .processes import Started, Starter
 from .rules import ARCHIVES, RUN, Going, Needs, obstacle
@@ -296,6 +297,8 @@ class Queue:
     def _tell(self) -> None:
         for operation in self._operations.untold():
             self._observer.ended(operation)
+            if operation.state != "interrupted":
+                forget_given(self._staging, operation.id)
             self._operations.told(operation.id)
             forget_old(self._staging, operation.id, {standing.id for standing in self._standing()})
 

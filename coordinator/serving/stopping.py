@@ -17,6 +17,7 @@ from ..service.operations import Operations
 from ..service.records import ENDED, UNDER_WAY, Operation
 from .aftermath import aftermath
 from .files import is_carried_out
+from .given_files import forget_given
 from .processes import ask_to_end, kill
 from .serve_lock import is_served
 
@@ -41,6 +42,7 @@ def stop(staging: Path, number: int, now: Callable[[], datetime]) -> Operation:
         if operation.state in ("waiting", "interrupted"):
             # Not one whose process has just begun with it.
             if queue.withdraw(number, now()):
+                forget_given(staging, number)
                 return queue.get(number)
         elif operation.state == "running":
             if queue.stopping(number):
@@ -82,7 +84,11 @@ def _has_ended(queue: Operations, staging: Path, number: int, clock: Clock) -> b
         error = "it was killed while it stopped" if after.ended is None else after.error
         queue.end(number, after.ended or "stopped", utc(clock.now()), error=error)
         operation = queue.get(number)
-    return operation.state not in UNDER_WAY
+    if operation.state in UNDER_WAY:
+        return False
+    if operation.state != "interrupted":
+        forget_given(staging, number)
+    return True
 
 
 class SeenOutBehind:

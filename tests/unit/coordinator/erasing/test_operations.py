@@ -11,6 +11,7 @@ from mailhaul.coordinator.service.database import place
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import Kind, Request
 from mailhaul.coordinator.serving.files import carrying_out, file_of
+from mailhaul.coordinator.serving.given_files import keep
 from mailhaul.proto.erased import Erased, ErasedMailbox, digest_of
 from mailhaul.proto.records import RunId
 
@@ -31,6 +32,10 @@ def test_names_go_from_the_queue_and_from_what_was_printed(tmp_path: Path) -> No
     backup = add(queue, "backup", "/primary")
     assert queue.begin(done, 1, NOW)
     queue.end(done, "failed", NOW, error="/primary/user/jane/INBOX: no room")
+    by_map = add(queue, "restore", "/primary/user/john", "--map", "/etc/map")
+    keep(tmp_path, by_map, {"map_file": b"jane = joan\n"})
+    other_map = add(queue, "restore", "/primary/user/john", "--map", "/etc/map")
+    keep(tmp_path, other_map, {"map_file": b"john = joe\n"})
     for number, text in ((done, "x"), (other, "john"), (backup, "primary/user/0 of jane")):
         with carrying_out(tmp_path, number):
             file_of(tmp_path, number, "err").write_text(f"{text}\n")
@@ -49,7 +54,8 @@ def test_names_go_from_the_queue_and_from_what_was_printed(tmp_path: Path) -> No
     kept = queue.get(other)
     assert (kept.state, kept.request.reason) == ("waiting", "john asked for it")
     left = {one.name for one in file_of(tmp_path, 1, "x").parent.iterdir() if one.suffix != ".lock"}
-    assert left == {f"{other}.err", f"{other}.out"}
+    assert left == {f"{other}.err", f"{other}.out", f"{other_map}.given-map_file"}
+    assert (queue.get(by_map).state, queue.get(other_map).state) == ("stopped", "waiting")
     for path in place(tmp_path).parent.rglob("*"):
         assert path.is_dir() or b"jane" not in path.read_bytes(), path
 

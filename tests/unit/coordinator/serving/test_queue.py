@@ -15,6 +15,7 @@ from mailhaul.coordinator.service.records import Kind, Operation, Request
 from mailhaul.coordinator.serving import files, processes, queue
 from mailhaul.coordinator.serving.aftermath import ANEW, Aftermath
 from mailhaul.coordinator.serving.files import carrying_out, file_of, is_carried_out
+from mailhaul.coordinator.serving.given_files import all_given, keep
 from mailhaul.coordinator.serving.queue import (
     IDLE,
     MOST_DEATHS,
@@ -322,6 +323,26 @@ def test_one_that_finds_a_lock_taken_waits_and_tries_again(house: House) -> None
     house.processes[number].end()
     house.tick()
     assert (house.state(number), house.operations.get(number).deaths) == ("done", 0)
+
+
+def test_what_it_was_given_is_kept_until_it_has_ended(house: House) -> None:
+    number, other = house.add("verify"), house.add("sweep")
+    for one in (number, other):
+        keep(house.staging, one, {"map_file": b"a = b\n"})
+    house.tick()
+    house.processes[number].begin()
+    house.processes[number].end("interrupted", 143)
+    house.processes[other].begin()
+    house.processes[other].end("failed", 1)
+    house.queue.interrupt(lambda: NOW)
+    assert list(all_given(house.staging)) == [number], "it goes on with the next coordinator"
+    house.processes.clear()
+    house.serve()
+    house.tick()
+    house.processes[number].begin()
+    house.processes[number].end()
+    assert house.tick() == [f"ended {number}: done"]
+    assert all_given(house.staging) == {}
 
 
 def test_what_is_no_operation_any_more_fails(house: House) -> None:

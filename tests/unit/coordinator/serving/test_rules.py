@@ -67,6 +67,8 @@ def why(text: str, *others: str, ahead: tuple[str, ...] = (), held: Outside = FR
         ("restore /p/g/anna --as jane", "undelete /p/g/jane"),
         ("restore /p/g/jane", "restore --resume 20260301T020000Z-0000"),
         ("restore /p/g/jane --to maildir:/back", "restore /p/g/jane --to maildir:/back"),
+        ("restore /p/g/jane --map /m", "restore /p/g/anna"),
+        ("restore --only-damaged /p/g/jane", "restore /p/g/anna"),
     ],
 )
 def test_what_waits_for_what(text: str, other: str) -> None:

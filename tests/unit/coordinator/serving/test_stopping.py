@@ -31,7 +31,8 @@ from mailhaul.coordinator.serving.files import carrying_out
 staging, number, deaf = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "deaf"
 queue, now = Operations(staging), datetime.now(UTC)
 
-def leave(*_):
+def leave(number_of_signal, _):
+    signal.signal(number_of_signal, signal.SIG_IGN)  # as the command does: a second one is none
     queue.end(number, "stopped", now, exit_status=143)
     sys.exit(0)
 
