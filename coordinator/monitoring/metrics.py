@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
+from ...proto.records import STAGING
 from ...proto.structs import asdict
 from ...worker.staging.receiver_status import ReceiverStatus
 from ...worker.staging.space import Space
@@ -28,6 +29,7 @@ from .families import GROUP, LEFT_OUT, counter, gauge, left_out
 from .notice_metrics import NoticeCollector
 from .operation_metrics import OperationCollector
 from .overview import RECEIVER_SECONDS, configured_groups, going_run, receiver_of
+from .space_metrics import ForecastCollector
 from .status import RunStatus
 
 _DONE = {
@@ -214,5 +216,6 @@ def staging_collectors(
         NoticeCollector(staging.path),
         OperationCollector(staging.path),
         SpaceCollector(Space(staging.path, staging.reserve_bytes)),
+        ForecastCollector(staging.path, (STAGING, *(one.name for one in config.destinations)), clock.now),
         GovernorCollector(lambda: fresh_states(staging.path, utc(clock.now()))),
     )

@@ -131,7 +131,9 @@ def _lines(known: _Restore, absent: int, altered: int) -> Iterator[str]:
     order, report, failures = known.order, known.report, known.failures
     if report is not None:
         whole = f"{report.mailboxes:,} of {counted(order.mailboxes, 'mailbox', 'mailboxes')} came back"
-        yield f"{whole}; {absent:,} not there, {altered:,} there, but not as it was."
+        lacking = [f"{absent:,} not there"] * bool(absent)
+        lacking += [f"{altered:,} there, but not as it was"] * bool(altered)
+        yield f"{'; '.join((whole, *lacking))}."
     for failure in sorted(failures, key=lambda one: not one.again)[:_LISTED]:
         yield f"{failure.path}: {failure.detail or failure.reason}. What helps: {failure.remedy}"
     if len(failures) > _LISTED:

@@ -14,11 +14,19 @@ from ..settings import Config
 from .conditions import reconcile
 from .ledgers import held_by, on_record
 from .rooms import Rooms
-from .space import PlaceSpace, Sample, forecast, shortages
+from .space import LATELY, PlaceSpace, Sample, forecast, shortages
 
 LEDGERS = timedelta(hours=1)
 """So often it is looked what catalog and inventory have: that takes longer than to ask a file system, and
 changes with a sweep."""
+
+
+def recorded_spaces(staging: Path, today: date) -> dict[str, PlaceSpace]:
+    """The places that were measured lately, by name, as they were then: no place is asked. Raises
+    StagingError, DamagedError."""
+    samples = [one for one in SpaceRecord(staging).samples() if today - one.day <= LATELY]
+    newest = {one.place: one for one in samples}  # they are in the order of the days
+    return {one.place: one for one in forecast(samples, tuple(newest.values()), today)}
 
 
 class Spaces:

@@ -15,8 +15,8 @@ from ...worker.destinations.settings import Destination, TapeDestination
 from ...worker.destinations.tape.inventory import Inventory, KnownVolume
 from ..catalog import Catalog
 from ..history import GroupCopies, Leftovers, PlaceLooks
-from ..notices.space import LATELY, PlaceSpace, forecast
-from ..service.space import SpaceRecord
+from ..notices.space import PlaceSpace
+from ..notices.spaces import recorded_spaces
 from ..sweeping.record import LastSweep, last_sweeps
 from ..sweeping.strays import last_strays
 from ..wanted_volumes import WantedVolume, wanted_volumes
@@ -82,7 +82,7 @@ class PlacesView(Record, kw_only=True):
 
 def look_at_places(staging: Path, destinations: Sequence[Destination], now: datetime) -> PlacesView:
     """As they are on record at a time (aware): no place is asked. Raises DamagedError, StagingError."""
-    spaces = _spaces(staging, now.date())
+    spaces = recorded_spaces(staging, now.date())
     sweeps = {sweep.destination: sweep for sweep in last_sweeps(staging)}
     looks: list[PlaceLooks] = []
     groups: list[GroupCopies] = []
@@ -133,13 +133,6 @@ def look_at_places(staging: Path, destinations: Sequence[Destination], now: date
         nowhere=sum(one.nowhere for one in groups),
         wanted=wanted_volumes(staging),
     )
-
-
-def _spaces(staging: Path, today: date) -> dict[str, PlaceSpace]:
-    """The places that were measured lately, as far as one knows of them still."""
-    samples = [sample for sample in SpaceRecord(staging).samples() if today - sample.day <= LATELY]
-    newest = {one.place: one for one in samples}  # they are in the order of the days
-    return {space.place: space for space in forecast(samples, tuple(newest.values()), today)}
 
 
 def _full(space: PlaceSpace, today: date) -> date | None:

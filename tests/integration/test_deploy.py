@@ -444,5 +444,5 @@ def test_operations_name_every_metric_and_every_alert_of_destinations(
         "mailhaul_one_place_",
     )
     alerts = [rule["alert"] for rule in rules(deploy) if any(place in rule["expr"] for place in places)]
-    assert len(alerts) == 5
+    assert len(alerts) == 6
     assert [alert for alert in alerts if f"`{alert}`" not in text] == []

@@ -66,7 +66,7 @@ def test_what_is_lacking_is_said_with_what_helps(tmp_path: Path) -> None:
     assert said(tmp_path) == [("new", f"Restore of {JANE} did not bring back all")]
     notice = lasting(tmp_path).notice
     assert (notice.event, notice.cause) == ("failed", f"failed:restore {JANE}")
-    assert notice.lines[0] == "0 of 3 mailboxes came back; 1 not there, 1 there, but not as it was."
+    assert notice.lines[0] == "0 of 3 mailboxes came back; 1 not there; 1 there, but not as it was."
     assert notice.lines[1].startswith(f"{JANE}/Archive/7: no room. What helps: give the user more room")
     assert f"`mailhaul restore --retry {restore}` tries again what is not there" in notice.lines
     assert notice.facts["absent"] == notice.facts["altered"] == 1
