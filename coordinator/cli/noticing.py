@@ -51,8 +51,8 @@ def tell_of(invocation: Invocation, arguments: Sequence[str], status: int, error
     seen = sys.stderr.isatty()
     try:
         _put_on_record(config, invocation.begun, name, rest, status, error, seen=seen, restores=restores)
-        if restores and seen:
-            return  # who has got mail back is not kept waiting
+        if restores and (seen or status == EXIT_OK):
+            return  # who has got mail back is not kept waiting: of a server that is still down, maybe
         from ..notices.looks import look
         from ..notices.rooms import Rooms
         from ..notices.spaces import Spaces
