@@ -52,8 +52,8 @@ def tell_of_command(
         event, status, (how, error) = "skipped", EXIT_SKIPPED, _BEING_READ
     if event in _OF_ITSELF.get(name, ()):
         event = None
-    for one in _ENDS.get(status, ()):
-        over(staging, f"{one}:{asked}", now)
+    for ended in _ENDS.get(status, ()):
+        over(staging, f"{ended}:{asked}", now)
     if event is not None:
         raise_notice(
             staging,

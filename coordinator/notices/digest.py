@@ -238,29 +238,31 @@ def _copies(digest: Digest, zone: tzinfo) -> Iterator[str]:
 
 
 def _spaces(digest: Digest) -> Iterator[str]:
-    for one in sorted(digest.spaces, key=lambda one: math.inf if one.days_left is None else one.days_left):
-        yield f"{one.place}: {room_of(one)}, {outlook(one)}"
+    for space in sorted(
+        digest.spaces, key=lambda space: math.inf if space.days_left is None else space.days_left
+    ):
+        yield f"{space.place}: {room_of(space)}, {outlook(space)}"
 
 
 def _proofs(digest: Digest) -> Iterator[str]:
     if digest.drilled:
         failed = f", {digest.failed_drills:,} FAILED" if digest.failed_drills else ""
         yield f"{counted(digest.proven, 'mailbox', 'mailboxes')} restored and compared last night{failed}"
-    groups = sorted(digest.proofs, key=lambda one: (not one.failed, one.share))
-    for one in groups[:_LISTED]:
-        name = f"{one.partition}/{one.group}"
-        failed = f", {one.failed:,} FAILED" if one.failed else ""
-        why = f": {digest.untried[name]}" if not one.proven and name in digest.untried else ""
-        yield f"{name}: {one.share:.0%} of mailboxes within 30 days{failed}{why}"
+    groups = sorted(digest.proofs, key=lambda group: (not group.failed, group.share))
+    for group in groups[:_LISTED]:
+        name = f"{group.partition}/{group.group}"
+        failed = f", {group.failed:,} FAILED" if group.failed else ""
+        why = f": {digest.untried[name]}" if not group.proven and name in digest.untried else ""
+        yield f"{name}: {group.share:.0%} of mailboxes within 30 days{failed}{why}"
     if len(groups) > _LISTED:
-        least = groups[_LISTED].share
+        least = min(group.share for group in groups[_LISTED:])
         yield f"and {counted(len(groups) - _LISTED, 'group')} more, {least:.0%} or more of each"
 
 
 def _known(digest: Digest, zone: tzinfo) -> Iterator[str]:
-    known = [one for one in digest.lasting if one.acknowledged_by]
-    for one in known[:_LISTED]:
-        yield f"{one.subject} (since {_when(one.since, zone)}, known to {one.acknowledged_by})"
+    known = [cause for cause in digest.lasting if cause.acknowledged_by]
+    for cause in known[:_LISTED]:
+        yield f"{cause.subject} (since {_when(cause.since, zone)}, known to {cause.acknowledged_by})"
     if len(known) > _LISTED:
         yield f"and {len(known) - _LISTED:,} more: `mailhaul notify list`"
 

@@ -105,12 +105,12 @@ def look_at_night(
 def why_untried(found: Iterable[Untried]) -> dict[str, str]:
     """The most frequent reason why nothing could be tried, by group, without the file that it was met in."""
     reasons: dict[str, Counter[str]] = {}
-    for one in found:
-        line = " ".join(one.error.partition("\n")[0].split())
+    for untried in found:
+        line = " ".join(untried.error.partition("\n")[0].split())
         file, _, rest = line.partition(": ")
         why = rest if rest and "/" in file else line
         short = why if len(why) <= _MOST_WHY else f"{why[: _MOST_WHY - 1]}…"
-        reasons.setdefault(f"{one.partition}/{one.group}", Counter())[short] += one.mailboxes
+        reasons.setdefault(f"{untried.partition}/{untried.group}", Counter())[short] += untried.mailboxes
     return {group: counts.most_common(1)[0][0] for group, counts in reasons.items()}
 
 
