@@ -34,7 +34,7 @@ from ..verifying.examination import Examination, Examinee, examine_files, examin
 from ..verifying.repairing import Repaired, repair
 from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
-from .configuration import chosen_site, configured, default_workers
+from .configuration import Site, chosen_site, configured, default_workers
 from .nothing_to_do import is_nothing_to_do
 from .options import (
     DURATION,
@@ -171,16 +171,9 @@ def command(
             ),
             "--from reads copies as they are: leave out the other options",
         )
+        hooks = adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS
         site = chosen_site(invocation, staging, destinations)
-        return verify_copies(
-            site,
-            path,
-            only,
-            age,
-            workers or default_workers(),
-            adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS,
-            as_json=as_json,
-        )
+        return verify_copies(site, path, only, age, workers or default_workers(), hooks, as_json=as_json)
     chosen = named_paths(invocation, [path], host, at=at, files=files, staging=staging)
     if at == LATEST_GOOD and not files:
         with chosen_backup(
@@ -190,7 +183,7 @@ def command(
     order = Order(
         path=str(path), host=host, data=data, at=at, since=None if since is None else utc(since), share=sample
     )
-    unlock = unlock_with(identities, passphrase_files, at_hand=invocation.identity)
+    unlock = unlock_with(identities, passphrase_files)
     run = _Run(workers or default_workers(), unlock, as_json=as_json)
     if files:
         refuse(
@@ -199,43 +192,62 @@ def command(
         )
         refuse(since is not None, "-f names the archives that are checked: leave out --since")
         with named_files(at=at, files=files, staging=staging) as here:
-            try:
-                backup = from_files(here, unlock)
-            except EncryptedError as error:
-                if unlock is not None or data or sample is not None:
-                    raise  # what was asked for takes a key
-                return verify_stored_files(here, error, as_json=as_json)
-            run.look(order, examine_files(backup, path), Wholeness())
-        return run.tell(order, damaged=backup.damaged)
+            return _verify_files(here, path, order, run, unlock, as_json=as_json)
     site = chosen_site(invocation, staging, destinations)
-    area = site.area
     if not (at or host or resume or path.user) and is_nothing_to_do(
-        area, site.destinations, "to verify", as_json=as_json
+        site.area, site.destinations, "to verify", as_json=as_json
     ):
         return EXIT_OK
-    unfinished = _resumed(area, order) if resume else None
+    unfinished = _resumed(site.area, order) if resume else None
     if unfinished is not None:
         order = unfinished.order
         asked = LogicalPath.parse(order.path)
         chosen = named_paths(invocation, [asked], order.host, at=order.at, files=(), staging=staging)
-    read_since = None if age is None else _now() - timedelta(seconds=age)
+    _verify_staging(site, chosen, order, run, unfinished, age)
+    if to_repair:
+        run.repair(site.area)
+    if accept:
+        run.accept(site.area)
+    return run.tell(order, checked=read_checked(site.area).archives)
+
+
+def _verify_files(
+    files: Sequence[Path], path: LogicalPath, order: Order, run: _Run, unlock: Unlock | None, *, as_json: bool
+) -> int:
+    """Verify archives that are named, without a staging area: without a key that opens their structure, the
+    checksums of what is stored. Returns the exit status."""
+    try:
+        backup = from_files(files, unlock)
+    except EncryptedError as error:
+        if unlock is not None or order.data or order.share is not None:
+            raise  # what was asked for takes a key
+        return verify_stored_files(files, error, as_json=as_json)
+    run.look(order, examine_files(backup, path), Wholeness())
+    return run.tell(order, damaged=backup.damaged)
+
+
+def _verify_staging(
+    site: Site,
+    paths: Iterable[LogicalPath],
+    order: Order,
+    run: _Run,
+    unfinished: Unfinished | None,
+    age_seconds: float | None,
+) -> None:
+    """Verify what a staging area keeps, and go on with what is ``unfinished``; what was read within
+    ``age_seconds`` is not read again."""
+    read_since = None if age_seconds is None else _now() - timedelta(seconds=age_seconds)
+    area = site.area
     with reading(area), Journal(area, order, _now, resumed=unfinished, read_since=read_since) as journal:
         examination = together(
             [
-                examine_staging(
-                    area, logical_path, at=order.at, since=order.since, destinations=site.destinations
-                )
-                for logical_path in chosen
+                examine_staging(area, path, at=order.at, since=order.since, destinations=site.destinations)
+                for path in paths
             ]
         )
         run.look(order, examination, journal)
         run.leave_out_accepted(area)
         journal.ended(set(examination.holdings.locations), run.losses)
-    if to_repair:
-        run.repair(area)
-    if accept:
-        run.accept(area)
-    return run.tell(order, checked=read_checked(area).archives)
 
 
 def _now() -> datetime:
@@ -340,9 +352,7 @@ class _Run:
             repaired=self._repaired,
             renewed=self._renewed,
             accepted=self._accepted,
-            acceptable=bool(
-                acceptable(self._verification, self._examination.missing, utc(self._clock.now()))
-            ),
+            acceptable=bool(self._acceptable()),
             checked=checked,
             seconds=self._clock.monotonic() - self._began,
         )
