@@ -55,10 +55,11 @@ def connect(path: Path, query: str = "") -> sqlite3.Connection:
 
 
 def copied(source: sqlite3.Connection) -> sqlite3.Connection:
-    """A database in memory with the content of another."""
+    """A database in memory with the content of another, with the tables of this version."""
     memory = sqlite3.connect(":memory:", isolation_level=None)
     _set_up(memory)
     source.backup(memory)
+    upgrade(memory)
     return memory
 
 
@@ -93,8 +94,8 @@ def connect_private(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open to read only, also in a directory where nothing can be written. One of an earlier version is read
-    as a copy in memory, until somebody opens it to write."""
+    """Open to read only, also in a directory where nothing can be written. One of an earlier version looks
+    like one of this version, and stays as it is until somebody opens it to write."""
     if not path.exists():
         raise NotFoundError(f"there is no catalog: {path}; if there are archives, {ADVICE}", path=str(path))
     database = connect(path, "?mode=ro")
@@ -106,10 +107,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
             raise NotFoundError(
                 f"the catalog is empty: {path}; if there are archives, {ADVICE}", path=str(path)
             )
-        if _version(database) in schema.UPGRADES:
-            with closing(database) as source:
-                database = copied(source)
-            upgrade(database)
+        for statement in schema.VIEWS.get(_version(database), ()):
+            database.execute(statement)
     except BaseException:
         database.close()
         raise

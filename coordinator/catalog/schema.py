@@ -24,6 +24,10 @@ VERSION = 7
 UPGRADES = {6: ("ALTER TABLE archives ADD COLUMN encrypted INTEGER", "PRAGMA user_version = 7")}
 """How the tables of an earlier version become those of the next one, where nothing has to be read again."""
 
+VIEWS = {6: ("CREATE TEMP VIEW archives AS SELECT *, NULL AS encrypted FROM main.archives",)}
+"""How a reader, who writes nothing, sees the tables of an earlier version as those of this one: what is
+temporary comes before what is in the file."""
+
 TABLES = (
     """CREATE TABLE runs (
         number INTEGER PRIMARY KEY,

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog, FoundArchive, rebuild, schema
+from mailhaul.coordinator.catalog import database as files
 from mailhaul.coordinator.history import MailboxVersion, ResumedRun, UnitPlan, Unplanned
 from mailhaul.proto.errors import (
     BackupError,
@@ -444,6 +445,30 @@ def test_a_catalog_of_schema_6_is_read_and_does_not_say_which_archives_are_encry
             assert catalog.encrypted() == {archive_id(unit(1))}
     with closing(sqlite3.connect(database(tmp_path))) as plain:
         assert plain.execute("PRAGMA user_version").fetchone() == (schema.VERSION if write else 6,)
+
+
+def test_a_catalog_of_an_earlier_schema_is_read_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert schema.VIEWS.keys() == schema.UPGRADES.keys()
+    with Catalog.open(tmp_path, write=True) as catalog:
+        commit(catalog, 0, unit(0, users=("anna",)))
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        plain.execute("ALTER TABLE archives DROP COLUMN encrypted")
+        plain.execute("PRAGMA user_version = 6")
+    with monkeypatch.context() as patch:
+        patch.delattr(files, "copied")  # it may have gigabytes
+        reader = Catalog.open(tmp_path)
+    with reader:
+        before = list(reader.archives())
+        with reader.scratch() as scratch:
+            commit(scratch, 1, unit(1, users=("jane",)), encrypted=True)
+            assert scratch.encrypted() == {archive_id(unit(1))}
+        assert list(reader.archives()) == before
+        with Catalog.open(tmp_path, write=True) as catalog:  # which brings it up to date meanwhile
+            commit(catalog, 2, unit(2, users=("joe",)), encrypted=True)
+        assert len(list(reader.archives())) == 2
+        assert reader.encrypted() == {archive_id(unit(2))}
 
 
 @pytest.fixture(scope="module")
