@@ -97,7 +97,7 @@ bench-sweep: $(READY) servers
 	$(BIN)/python -P -m mailhaul.bench.macro.sweep 2g
 
 bench-pages: $(READY)
-	$(BIN)/python -P -m mailhaul.bench.macro.pages
+	$(BIN)/python -P -m mailhaul.bench.macro.pages --lived
 
 # The virtual environment, with the project in it (editable), and the link by which type and
 # import checkers find the package: the repository's root is the package `mailhaul`.
