@@ -8,7 +8,7 @@ JOBS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 60
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo serve-demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-pages bench-sweep bench-restores bench-speed servers peers clean
+.PHONY: help demo serve-demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-pages bench-governor bench-sweep bench-restores bench-speed servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench-restores  restores beside restic and borg, on 2 GB; one message, with the start of the program"
 	@echo "make bench-speed  all of these, on three stores; BASE=CHECKOUT: these five beside an earlier state"
 	@echo "make bench-pages  the page of serve on a catalog of 100,000 mailboxes and 400 nights"
+	@echo "make bench-governor  what users of a Dovecot wait while backups run, with the governor and without (10 minutes, root)"
 	@echo "make bench-sweep  sweeps beside cp, rclone and dd (2 GB)"
 	@echo "make clean        remove all that these targets made here"
 	@echo "JOBS=4 runs four tests at a time; PYTHON=python3.12 chooses another interpreter"
@@ -95,6 +96,10 @@ bench-speed: $(READY) peers
 bench-sweep: $(READY) servers
 	@.ci/need rclone:rclone
 	$(BIN)/python -P -m mailhaul.bench.macro.sweep 2g
+
+bench-governor: $(READY)
+	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd
+	$(BENCH).governor --results bench/results
 
 bench-pages: $(READY)
 	$(BIN)/python -P -m mailhaul.bench.macro.pages --lived
