@@ -121,6 +121,14 @@ def begun_at(level: float, rules: Rules) -> Effort:
     return Effort(level=level, too_much=level, in_time=0 if level < 1.0 else CALM_LOOKS)
 
 
+def gone_on_with(effort: Effort, rules: Rules) -> Effort:
+    """The effort of a run that begins soon after another: what that has found. A trial that it was at is
+    over: it compares times that lie side by side."""
+    level = min(1.0, max(rules.floor, effort.level))
+    credit = effort.credit if level == 1.0 else 0.0
+    return replace(effort, level=level, credit=credit, too_much=max(level, effort.too_much), trial=None)
+
+
 def after_look(effort: Effort, rules: Rules, seconds: float) -> Effort:
     """The effort after a look at the server that took so long, or has taken so long already."""
     if effort.trial is not None:

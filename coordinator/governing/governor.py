@@ -25,7 +25,7 @@ from ...worker.stores.imap.probe import STEPS
 from ..clock import utc
 from ..dispatch.tuning import HoldBack
 from ..snapshots import write_snapshot
-from .effort import ALLOWANCE, Effort, after_blindness, after_look, begun_at, first_effort
+from .effort import ALLOWANCE, Effort, after_blindness, after_look, begun_at, first_effort, gone_on_with
 from .probes import Probes
 from .probing import Began, Blind, Late, Looked, Report
 from .settings import HostRules
@@ -197,7 +197,7 @@ class Governor:
             self._take_seats()
         reports = [report for probe in self._probes for report in probe.reports(now)]
         with self._lock:
-            by_name = {one.rules.host: one for one in self._hosts.values()}
+            by_name = {host.rules.host: host for host in self._hosts.values()}
             for report in reports:
                 if (host := by_name.get(report.host)) is not None:
                     self._note(host, report, now)
@@ -214,9 +214,9 @@ class Governor:
         """Begin to look at hosts that nobody looks at."""
         with self._lock:
             without = [host for host in self._hosts.values() if host.seat is None]
-        taken = [one for one in without if self._take_seat(one)]
+        taken = [host for host in without if self._take_seat(host)]
         if taken:
-            self._probes.append(self._look([one.rules for one in taken]))
+            self._probes.append(self._look([host.rules for host in taken]))
 
     def _take_seat(self, host: _Host) -> bool:
         path = lock_file(self._staging, host.rules.host)
@@ -235,7 +235,7 @@ class Governor:
         before = read_state(self._staging, host.rules.host)
         if before is not None and before.is_fresh(utc(self._clock.now()), REMEMBERED_SECONDS):
             with self._lock:
-                host.effort = begun_at(before.level, host.rules.rules)
+                host.effort = gone_on_with(before.effort or host.effort, host.rules.rules)
         return True
 
     def _follow(self, host: _Host) -> None:
@@ -336,6 +336,7 @@ class Governor:
             slowed_seconds=host.slowed_seconds,
             looks=host.looks,
             late=host.late,
+            effort=host.effort,
         )
 
     def _fall_back(self, error: Exception) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ...proto.structs import Record, field
 from ..snapshots import read_snapshot
+from .effort import Effort
 
 FRESH_SECONDS = 10.0
 """A state that is older is that of a governor that has ended."""
@@ -24,7 +25,8 @@ class GovernorState(Record, kw_only=True):
     ``steps`` the same for each step of them. ``level`` is the share of the work that is done, by
     ``workers`` who each do ``share``; 1 is all. ``why`` says in a few words why it is not all (empty where
     it is). ``blind`` is why nobody can look, empty where that goes well. ``slowed_seconds``: for so long it
-    was not all, since ``since``; ``looks`` were taken, ``late`` of them too late.
+    was not all, since ``since``; ``looks`` were taken, ``late`` of them too late. ``effort`` is what the next
+    governor goes on with, if it begins soon.
     """
 
     host: str
@@ -43,6 +45,7 @@ class GovernorState(Record, kw_only=True):
     slowed_seconds: float = 0.0
     looks: int = 0
     late: int = 0
+    effort: Effort | None = None
 
     def is_fresh(self, now: datetime, seconds: float = FRESH_SECONDS) -> bool:
         """Whether its governor is still there, or was so shortly before."""

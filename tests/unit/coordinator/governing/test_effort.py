@@ -23,6 +23,7 @@ from mailhaul.coordinator.governing.effort import (
     after_look,
     begun_at,
     first_effort,
+    gone_on_with,
 )
 from mailhaul.coordinator.governing.window import Window
 
@@ -144,7 +145,7 @@ def lived_through(
 def highest(server: Server, targets: float) -> float:
     """The highest level at which 95 of 100 looks take no longer than so many targets."""
     chance = random.Random(1)
-    levels = [one / 50 for one in range(3, 51)]
+    levels = [fiftieths / 50 for fiftieths in range(3, 51)]
     return max(level for level in levels if p95([server(level, 0.0, chance) for _ in range(1000)]) <= targets)
 
 
@@ -328,6 +329,20 @@ def test_blind_it_does_no_more_than_it_may_and_forgets_what_it_knew() -> None:
     assert after_blindness(Effort(level=0.1), rules).level == 0.1
     effort = after_blindness(Effort(credit=0.5), rules)
     assert after_look(effort, rules, 0.0).level == pytest.approx(0.25 * math.exp(RISE))
+
+
+@given(st.lists(st.floats(0, 3), max_size=300), st.floats(0.01, 1))
+def test_a_run_goes_on_with_what_another_has_found_within_its_own_rules(
+    looks: list[float], floor: float
+) -> None:
+    effort = first_effort(RULES)
+    for targets in looks:
+        effort = after_look(effort, RULES, targets * TARGET)
+    found = gone_on_with(effort, Rules(target_seconds=TARGET, floor=floor))
+    assert found.level == max(floor, effort.level)
+    assert found.too_much >= found.level
+    assert found.trial is None
+    assert not found.credit or found.level == 1.0
 
 
 def test_the_window_forgets_and_takes_95_of_100() -> None:
