@@ -25,7 +25,7 @@ from .cause import Trial
 LATE = 0.05
 """The share of looks that may be late: the others are the 95 of 100 of which the target speaks."""
 
-ALLOWANCE = 1.1
+ALLOWANCE = 1.05
 """A look is late that takes longer than this many times the target. The effort swings around what would be
 right, and so do waits: over a night 95 of 100 stay within 1.2 times the target."""
 
@@ -55,8 +55,8 @@ FORGOTTEN = 0.8
 """So much of it is left when less than it was too much."""
 
 CALM_LOOKS = 60
-"""After so many in time it rises quickly, wherever it is: twenty times in a hundred where LATE of them are
-late that would be chance."""
+"""After so many in time it rises quickly, wherever it is: where LATE of all are late, that is chance one time
+in twenty."""
 
 CREDIT = 0.5
 """How far the logarithm of the effort goes above that of all the work."""

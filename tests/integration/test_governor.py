@@ -150,13 +150,14 @@ def test_a_wrong_password_is_said_and_the_work_goes_on_with_care(place: Path, se
     )
     run = begun(place, "backup")
     state = eventually(place, run, lambda state: bool(state.blind))
-    assert (state.level, state.looks) == (0.5, 0)
+    assert state.looks == 0
+    assert 0.3 <= state.level <= 0.5  # less where it was waited for long to be refused
     _, err = ended(run)
     assert err.count("can't be minded") == 1
     assert "AUTHENTICATIONFAILED" in err
     assert "secret" not in err
     restore = begun(place, "restore", "/", "--to", f"maildir:{place}/back/{{user}}")
-    assert eventually(place, restore, lambda state: bool(state.blind)).level == 0.5
+    assert 0.3 <= eventually(place, restore, lambda state: bool(state.blind)).level <= 0.5
     ended(restore)
     assert mail_of(place / "back") == mail_of(place / "mail")
 
