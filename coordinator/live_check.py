@@ -17,6 +17,7 @@ from ..proto.structs import Record, field_names, replace
 from ..worker.live.check import Stored
 from ..worker.live.findings import Finding, Identity, MailboxFindings
 from ..worker.load import LoadLimits
+from ..worker.portion import Portion
 from ..worker.tasks.live import LiveCheckTask, MendTask, run_live_check, run_mend
 from .access import Access, grants_for, reached
 from .backup_set import BackupSet
@@ -117,12 +118,14 @@ def plan_check(
     data: bool,
     load: LoadLimits,
     access: Access | None = None,
+    portion: Portion | None = None,
 ) -> list[PlannedCheck[LiveCheckTask]]:
-    """The tasks that look through what the paths select; ``stores`` says for each partition of the backup
-    where it lies. Raises NotFoundError for a path that the backup does not hold, UsageError for a partition
-    that lies nowhere."""
+    """The tasks that look through what the paths select, of each mailbox through a ``portion`` only if there
+    is one; ``stores`` says for each partition of the backup where it lies. Raises NotFoundError for a path
+    that the backup does not hold, UsageError for a partition that lies nowhere."""
     parts: dict[str, list[tuple[MailboxVersion, Stored]]] = {}
-    for version, wanted in _chosen(backup, paths):
+    for version, stored in _chosen(backup, paths):
+        wanted = replace(stored, portion=portion)
         if version.partition not in stores:
             raise UsageError(
                 f"partition {version.partition!r} is not configured: say with --store where it lies"

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from mailhaul.coordinator.cli import adapters
-from mailhaul.coordinator.drills.drill import Drilled, Try, one_drill, run_drill
+from mailhaul.coordinator.drills.drill import Drilled, Measure, Try, one_drill, run_drill
 from mailhaul.coordinator.drills.sample import Candidate
 from mailhaul.coordinator.drills.scratch import Scratch
 from mailhaul.coordinator.drills.settings import DrillConfig
+from mailhaul.coordinator.drills.sizes import sizes_of
 from mailhaul.coordinator.drills.trial import Bench, Sources, try_mailbox
 from mailhaul.coordinator.service.proofs import Proof
 from mailhaul.groups.paths import LogicalPath
@@ -61,6 +62,11 @@ def real_trials(
     return partial(try_mailbox, Sources(staging=staging, destinations=tuple(destinations)), bench)
 
 
+def real_sizes(staging: Path, destinations: Sequence[Destination] = ()) -> Measure:
+    """Mailboxes are measured as a drill does it."""
+    return partial(sizes_of, Sources(staging=staging, destinations=tuple(destinations)))
+
+
 def drill(
     staging: Path,
     config: DrillConfig,
@@ -69,8 +75,10 @@ def drill(
     clock: SetClock,
     paths: Sequence[LogicalPath] = (),
     seed: int | None = 1,
+    measure: Measure | None = None,
 ) -> Drilled:
     """A drill, with its scratch directory beside the staging area."""
     with one_drill(staging):
         scratch = Scratch(staging.parent / "scratch", config.reserve_bytes)
-        return run_drill(staging, paths, config, places, scratch, trials, clock, Nobody(), seed)
+        sizes = measure or real_sizes(staging)
+        return run_drill(staging, paths, config, places, scratch, trials, sizes, clock, Nobody(), seed)

@@ -8,6 +8,7 @@ from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId
 from ..proto.structs import Record
 from .arrivals import Slice
+from .portion import Portion
 
 
 class Rescue(Record, kw_only=True):
@@ -60,10 +61,11 @@ class Choice(Record, kw_only=True):
     messages, files, whole folders, or the whole mailbox. With ``state`` nothing but that is restored; with
     ``exactly`` what is there beyond what is restored goes.
 
-    With a ``slice`` only the messages of that time are restored, and nothing but them. ``reach`` is how much
-    of the mailbox is there then, see ``RestoredMailbox``; with the folders it is told how much comes in each
-    slice of ``ages``. An ``announcement`` is a message that is put into the INBOX with the folders, and taken
-    away with the last of the mail.
+    With a ``portion`` only that of the mailbox is restored. With a ``slice`` only the messages of that time
+    are restored, and nothing but them. ``reach`` is how much of the mailbox is there then, see
+    ``RestoredMailbox``; with the folders it is told how much comes in each slice of ``ages``. An
+    ``announcement`` is a message that is put into the INBOX with the folders, and taken away with the last of
+    the mail.
     """
 
     archive: ArchiveId
@@ -75,6 +77,7 @@ class Choice(Record, kw_only=True):
     rescues: tuple[Rescue, ...] = ()
     extent: Extent = Extent.ALL
     only: frozenset[str] = frozenset()
+    portion: Portion | None = None
     state: StateRules | None = None
     exactly: Exactly | None = None
     slice: Slice | None = None

@@ -36,6 +36,7 @@ def _stretches(archives: OpenArchives, choice: Choice) -> Iterator[tuple[Archive
         choice.slice
         or choice.rescues
         or choice.only
+        or choice.portion
         or choice.path.uid is not None
         or choice.path.name is not None
     ):

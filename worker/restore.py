@@ -138,35 +138,43 @@ class _Passed(Record):
 
 
 class _Narrowing:
-    """Of what a path selects, only what was named (see ``Choice.only``); all of it where nothing was."""
+    """Of what a path selects, only what was named (see ``Choice.only``), and is in the portion; all of it
+    where nothing was, and there is none."""
 
-    def __init__(self, source: _Source, only: frozenset[str]) -> None:
+    def __init__(self, source: _Source, choice: Choice) -> None:
         self._source = source
-        self._only = only
-        self._everything = not only or str(source.whose) in only
+        self._only = choice.only
+        self._portion = choice.portion
+        self._everything = not choice.only or str(source.whose) in choice.only
         self._folders: set[str | None] = set()
         if not self._everything:
-            names = [folder.folder.name for folder in source.stored.mailbox.folders]
-            for path in only:
+            names = [one.folder.name for one in source.stored.mailbox.folders]
+            for path in choice.only:
                 with suppress(UsageError):  # a file, whose path is none of a message or folder
                     self._folders.add(LogicalPath.parse(path).resolve(names).folder)
 
     def takes_folder(self, folder: FolderEntry) -> bool:
-        return self._everything or folder.folder.name in self._folders
+        name = folder.folder.name
+        in_portion = self._portion is None or self._portion.has_folder(name)
+        return in_portion and (self._everything or name in self._folders)
 
-    def of_folder(self, name: str, selected: _Wanted) -> _Wanted:
-        if self._everything or self._source.path(name) in self._only:
+    def of_folder(self, folder: Folder, selected: _Wanted) -> _Wanted:
+        if self._portion is not None:
+            selected = _also(self._portion.of_folder(folder), selected)
+        if self._everything or self._source.path(folder.name) in self._only:
             return selected
-
-        def named(message: Message) -> Message | None:
-            return selected(message) if self._source.message_path(name, message) in self._only else None
-
-        return named
+        return _also(lambda one: self._source.message_path(folder.name, one) in self._only, selected)
 
     def takes_file(self, file: StoredFile, folder: str | None) -> bool:
+        if self._portion is not None and not self._portion.files:
+            return False
         if self._everything or self._source.file_path(file) in self._only:
             return True
         return folder is not None and self._source.path(folder) in self._only
+
+
+def _also(holds: Callable[[Message], bool], selected: _Wanted) -> _Wanted:
+    return lambda message: selected(message) if holds(message) else None
 
 
 class _Restore:
@@ -295,12 +303,10 @@ class _Restore:
             return message if chosen else None
 
         every = path.uid is None and path.name is None
-        chosen = [
-            folder_entry for folder_entry in mailbox.folders if path.selects_folder(folder_entry.folder.name)
-        ]
-        narrowing = _Narrowing(source, choice.only)
+        chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
+        narrowing = _Narrowing(source, choice)
         for folder in filter(narrowing.takes_folder, chosen):
-            wanted = narrowing.of_folder(folder.folder.name, _as_it_is if every else selected)
+            wanted = narrowing.of_folder(folder.folder, _as_it_is if every else selected)
             if choice.slice is not None:
                 arrivals = Arrivals(source.stored, folder)
                 if arrivals.has(choice.slice):
@@ -325,8 +331,8 @@ class _Restore:
     def _put_below(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         """Put back nothing but mail, as new messages in folders below another one."""
         folders = source.stored.mailbox.folders
-        narrowing = _Narrowing(source, choice.only)
-        path = choice.path.resolve([entry.folder.name for entry in folders])
+        narrowing = _Narrowing(source, choice)
+        path = choice.path.resolve([one.folder.name for one in folders])
 
         def selected(message: Message) -> Message | None:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
@@ -335,7 +341,7 @@ class _Restore:
         for folder in folders:
             if path.selects_folder(folder.folder.name) and narrowing.takes_folder(folder):
                 below = _added(f"{choice.into}/{folder.folder.name}", folder.folder, writer)
-                wanted = narrowing.of_folder(folder.folder.name, selected)
+                wanted = narrowing.of_folder(folder.folder, selected)
                 messages = source.stored.messages(folder, path.uid)
                 self._folder(source, folder.folder, below, messages, wanted, writer)
 

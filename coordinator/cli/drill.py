@@ -18,6 +18,7 @@ from ..drills.drill import Drilled, one_drill, run_drill
 from ..drills.sample import Candidate
 from ..drills.scratch import Scratch
 from ..drills.settings import DrillConfig
+from ..drills.sizes import sizes_of
 from ..drills.telling import remedy, tell_of_ends, tell_people
 from ..drills.trial import Bench, Sources, try_mailbox
 from ..service.proofs import Proof
@@ -105,6 +106,7 @@ def command(
             places,
             scratch,
             partial(try_mailbox, sources, bench),
+            partial(sizes_of, sources),
             clock,
             _Watching(display),
             seed,

@@ -3,6 +3,7 @@
     candidates   the mailboxes that there are                        catalog
     line         in which order they are taken                       sample
     for each, as long as the limits last
+      cut      what is too large, into parts                    sizes, parts
       try        restore it and compare                              trial
       note       what that has shown                                 service.proofs
 
@@ -15,7 +16,7 @@ the mailbox may be what ended it, and has to wait for its next turn.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,30 +29,40 @@ from ...proto.errors import BackupError, NotFoundError, StagingError, is_damage
 from ...proto.ports import Clock, ProgressSink
 from ...proto.records import Progress, RunId, Skipped
 from ...proto.structs import Mutable, Record, field, replace
+from ...worker.portion import Portion
 from ..catalog import Catalog
 from ..clock import utc
 from ..flocks import flocked
-from ..service.proofs import Drill, DrillState, Mailbox, Proof, Proofs
+from ..service.proofs import Drill, DrillState, Mailbox, PartProof, Proof, Proofs
+from .parts import MESSAGE_BYTES, chosen, counted, cut, lacks_of, noted, portion_of, proven_since
 from .sample import Candidate, Pick, line
 from .scratch import Scratch
 from .settings import DrillConfig
+from .sizes import MailboxSizes
 from .trial import Trial
 
 _RESUMED_WITHIN = timedelta(hours=12)
-_FEW_MESSAGES_BYTES = 4096
-"""What a message takes on a disk beyond its bytes, about."""
-
 LATEST = "latest"
 _INTERRUPTED: DrillState = "interrupted"
 
 
 class Try(Protocol):
     """Restore a mailbox as it was at a time into a directory, from the first of the places in turn that has
-    it, and compare it: see ``trial.try_mailbox``."""
+    it, and compare it; or a portion of it: see ``trial.try_mailbox``."""
 
     def __call__(
-        self, path: LogicalPath, at: str, turn: Sequence[str], directory: Path, on_progress: ProgressSink
+        self,
+        path: LogicalPath,
+        at: str,
+        turn: Sequence[str],
+        directory: Path,
+        on_progress: ProgressSink,
+        portion: Portion | None = None,
     ) -> Trial: ...
+
+
+Measure = Callable[[LogicalPath, str], MailboxSizes]
+"""The sizes of the messages of a mailbox at a time: see ``sizes.sizes_of``."""
 
 
 class Observer(Protocol):
@@ -83,6 +94,7 @@ class _Course(Mutable):
 
     attempts: int = 0
     tried: int = 0
+    portions: int = 0
     size_bytes: int = 0
     untried: int = 0
     waiting: int = 0
@@ -106,6 +118,7 @@ def run_drill(
     places: Sequence[str],
     scratch: Scratch,
     try_mailbox: Try,
+    measure: Measure,
     clock: Clock,
     observer: Observer,
     seed: int | None = None,
@@ -125,13 +138,17 @@ def run_drill(
     if set(paths) <= {LogicalPath()}:
         proofs.forget(known.keys() - {candidate.mailbox for candidate in candidates})
     drill = proofs.begin(secrets.randbits(48) if seed is None else seed, now)
-    work = _Work(staging, config, places, scratch, try_mailbox, clock, observer, drill, known, _Course())
+    work = _Work(
+        staging, config, places, scratch, try_mailbox, measure, clock, observer, drill, known, _Course()
+    )
     state, why = _INTERRUPTED, ""
     try:
-        waiting = [one for one in candidates if died is None or not _was_done(known, one, died)]
+        waiting = [
+            candidate for candidate in candidates if died is None or not _was_done(known, candidate, died)
+        ]
         rules = replace(config.sample, mailboxes=left)
         picks = list(line(waiting, known, rules, work.largest_bytes, now, drill.seed))
-        observer.begin([one.candidate for one in picks[:left]])
+        observer.begin([_at_once(pick.candidate, work.largest_bytes) for pick in picks[:left]])
         for pick in picks:
             if work.is_over(left):
                 break
@@ -149,6 +166,15 @@ def _was_done(known: Mapping[Mailbox, Proof], candidate: Candidate, died: Drill)
     """Whether a drill that died was done with a mailbox."""
     proof = known.get(candidate.mailbox)
     return proof is not None and proof.drill == died.id
+
+
+def _at_once(candidate: Candidate, most_bytes: int) -> Candidate:
+    """A mailbox, or about as much of it as is restored at once."""
+    if candidate.size_bytes <= most_bytes:
+        return candidate
+    return replace(
+        candidate, size_bytes=most_bytes, messages=candidate.messages * most_bytes // candidate.size_bytes
+    )
 
 
 def candidates_of(staging: Path, paths: Iterable[LogicalPath]) -> list[Candidate]:
@@ -198,6 +224,7 @@ class _Work(Record):
     places: Sequence[str]
     scratch: Scratch
     try_mailbox: Try
+    measure: Measure
     clock: Clock
     observer: Observer
     drill: Drill
@@ -211,8 +238,9 @@ class _Work(Record):
 
     @property
     def largest_bytes(self) -> int:
-        """No mailbox that is larger can be tried."""
-        return min(self.config.limit_bytes, self.config.scratch_bytes)
+        """A mailbox that is larger is proven in parts, and so much of it in a drill. That leaves half of the
+        bytes to the others: each of them fits beside it."""
+        return min(self.config.limit_bytes // 2, self.config.scratch_bytes)
 
     def is_over(self, most: int) -> bool:
         """Whether so many were tried, or as many in vain, or its time is over."""
@@ -227,59 +255,83 @@ class _Work(Record):
     def take(self, pick: Pick) -> None:
         """Try a mailbox, unless that goes beyond what is left of the limits."""
         candidate = pick.candidate
-        if candidate.size_bytes > self.largest_bytes:
-            limit = "bytes" if self.config.limit_bytes < candidate.size_bytes else "scratch_space"
-            self._note(pick, self._untried(candidate, f"it is larger than drill.{limit}"))
-            return
-        if self.course.tried and self._goes_beyond(candidate):
+        if self.course.tried and self._goes_beyond(min(candidate.size_bytes, self.largest_bytes)):
             return  # the next drill begins with it
-        needed = candidate.size_bytes + candidate.messages * _FEW_MESSAGES_BYTES
-        if needed > self.scratch.room_bytes():
-            self._note(pick, self._untried(candidate, "there is no room for it in the scratch directory"))
+        if candidate.size_bytes > self.largest_bytes:
+            self._take_portion(pick)
             return
-        turn = self._turn(candidate)
+        needed = candidate.size_bytes + candidate.messages * MESSAGE_BYTES
+        if needed > self.scratch.room_bytes():
+            self._note(pick, self._untried(candidate, _NO_ROOM))
+            return
+        turn = self._turn(self.known.get(candidate.mailbox))
         if self.places and not turn:
             self.course.waiting += 1
             return
-        path = LogicalPath(candidate.partition, candidate.group, candidate.user)
         at = self._at(pick)
+        self._begin(candidate)
+        self._note(pick, self._tried(_path(candidate), at, turn))
+
+    def _take_portion(self, pick: Pick) -> None:
+        """Try some parts of a mailbox that is too large: those that have waited for longest."""
+        if self.course.portions:
+            return  # one in each drill
+        candidate = pick.candidate
+        self._begin(candidate)
+        try:
+            measured = self.measure(_path(candidate), LATEST)
+        except StagingError:
+            raise
+        except Exception as error:
+            self._note(pick, _failure(_path(candidate), candidate.run, error), None)
+            return
+        parts = cut(measured, Proofs(self.staging).parts(candidate.mailbox), self.largest_bytes)
+        room = self.scratch.room_bytes()
+        taken = chosen(parts, self.largest_bytes, room, lambda part: next(iter(self._turn(part)), ""))
+        if not taken:
+            why = _NO_ROOM if room < self.largest_bytes else "a message of it is too large for a drill"
+            self._note(pick, self._untried(candidate, why), None)
+            return
+        turn = self._turn(taken[0].proof)
+        if self.places and not turn:
+            self.course.waiting += 1
+            return
+        trial = self._tried(_path(candidate), LATEST, turn, portion_of(taken))
+        if trial.run == measured.run:
+            trial = counted(trial, taken, _path(candidate))
+        self.course.portions += trial.outcome != "untried"
+        self._note(pick, trial, noted(parts, taken, trial, utc(self.clock.now())))
+
+    def _begin(self, candidate: Candidate) -> None:
+        """It is on record that the drill is at a mailbox."""
         Proofs(self.staging).begin_trial(
             candidate.mailbox, self.drill.id, candidate.run, utc(self.clock.now())
         )
-        self._note(pick, self._tried(path, at, turn))
 
-    def _goes_beyond(self, candidate: Candidate) -> bool:
-        """Whether a mailbox is more than what is left of bytes, or of time if it goes on as until now."""
+    def _goes_beyond(self, size_bytes: int) -> bool:
+        """Whether that is more than what is left of bytes, or of time if it goes on as until now."""
         done = self.course.size_bytes
         passed = (utc(self.clock.now()) - self.drill.started).total_seconds()
         left = self.config.limit_seconds - passed
-        return (
-            candidate.size_bytes > self.config.limit_bytes - done
-            or candidate.size_bytes * passed > left * done
-        )
+        return size_bytes > self.config.limit_bytes - done or size_bytes * passed > left * done
 
-    def _tried(self, path: LogicalPath, at: str, turn: Sequence[str]) -> Trial:
+    def _tried(
+        self, path: LogicalPath, at: str, turn: Sequence[str], portion: Portion | None = None
+    ) -> Trial:
         self.course.attempts += 1
         newest = RunId("" if at == LATEST else at)
         try:
             with self.scratch.directory() as directory:
-                return self.try_mailbox(path, at, turn, directory, partial(self.observer.progress, path))
+                progress = partial(self.observer.progress, path)
+                return self.try_mailbox(path, at, turn, directory, progress, portion)
         except StagingError:
             raise
-        except BackupError as error:
-            if not is_damage(error):
-                return Trial(outcome="untried", run=newest, place="", error=error.message)
-            lost = Skipped(str(path), error.code, error.message)
-            return Trial(outcome="failed", run=newest, place="", lacks=(lost,))
         except Exception as error:
-            # A fault of the program that this mailbox meets. It would end each drill, as the first in line.
-            told = f"{type(error).__name__}: {error}; this is a bug"
-            return Trial(outcome="untried", run=newest, place="", error=told)
+            return _failure(path, newest, error)
 
-    def _turn(self, candidate: Candidate) -> list[str]:
+    def _turn(self, proof: Proof | PartProof | None) -> list[str]:
         """The places that can be read: that behind the last one first; where that failed, the same again,
         until it is mended."""
-        proof = self.known.get(candidate.mailbox)
         first = 0
         if proof is not None and proof.place in self.places:
             if proof.outcome == "failed" and proof.place in self.course.away:
@@ -308,7 +360,9 @@ class _Work(Record):
     def _untried(self, candidate: Candidate, why: str) -> Trial:
         return Trial(outcome="untried", run=candidate.run, place="", error=why)
 
-    def _note(self, pick: Pick, trial: Trial) -> None:
+    def _note(self, pick: Pick, trial: Trial, parts: Sequence[PartProof] | None = ()) -> None:
+        """What a mailbox has shown goes on record, with its ``parts`` (empty: it was taken as a whole; None:
+        they could not be known)."""
         course, candidate = self.course, pick.candidate
         now = utc(self.clock.now())
         if trial.away:
@@ -322,14 +376,16 @@ class _Work(Record):
             course.tried += 1
             course.size_bytes += trial.size_bytes
         is_newest = not trial.run or trial.run == candidate.run
+        shown = parts if parts is not None else Proofs(self.staging).parts(candidate.mailbox)
+        lacks = lacks_of(shown) if parts else trial.lacks
         proof = Proof(
             partition=candidate.partition,
             group=candidate.group,
             user=candidate.user,
             drill=self.drill.id,
             tried=now,
-            outcome=trial.outcome,
-            proven=now if trial.outcome == "proven" and is_newest else None,
+            outcome="failed" if lacks and trial.outcome != "untried" else trial.outcome,
+            proven=proven_since(shown) if shown else now if trial.outcome == "proven" and is_newest else None,
             run=trial.run or candidate.run,
             place=trial.place if trial.outcome != "untried" or trial.away else "",
             messages=trial.messages,
@@ -337,11 +393,32 @@ class _Work(Record):
             alive=trial.alive,
             gone=trial.gone,
             altered=trial.altered,
-            lacks=trial.lacks,
-            lacking=len(trial.lacks),
+            lacks=lacks,
+            lacking=len(lacks),
             error=trial.error,
             largest=now if pick.why == "largest" and trial.outcome != "untried" else None,
+            parts=len(shown),
+            parts_proven=sum(part.outcome == "proven" for part in shown),
         )
-        Proofs(self.staging).note(proof)
+        Proofs(self.staging).note(proof, parts)
         course.proofs.append(proof)
-        self.observer.end(LogicalPath(candidate.partition, candidate.group, candidate.user), proof)
+        self.observer.end(_path(candidate), proof)
+
+
+_NO_ROOM = "there is no room for it in the scratch directory"
+
+
+def _path(candidate: Candidate) -> LogicalPath:
+    return LogicalPath(candidate.partition, candidate.group, candidate.user)
+
+
+def _failure(path: LogicalPath, run: RunId, error: Exception) -> Trial:
+    """What an error says of a mailbox: that it is damaged, or nothing."""
+    if not isinstance(error, BackupError):
+        # A fault of the program that this mailbox meets. It would end each drill, as the first in line.
+        told = f"{type(error).__name__}: {error}; this is a bug"
+        return Trial(outcome="untried", run=run, place="", error=told)
+    if not is_damage(error):
+        return Trial(outcome="untried", run=run, place="", error=error.message)
+    lost = Skipped(str(path), error.code, error.message)
+    return Trial(outcome="failed", run=run, place="", lacks=(lost,))

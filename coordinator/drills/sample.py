@@ -1,11 +1,16 @@
 """Which mailboxes a drill takes, in which order. Pure: chance comes from a seed that is handed in, and so the
 same facts give the same sample.
 
-Of ``mailboxes`` places one goes to one of the largest when that is due, a share to random ones, and the
+Of ``mailboxes`` places one goes to a mailbox that is proven in parts, or else to one of the largest when that
+is due, a share to random ones, and the
 others to those that have been unproven for longest; half of these at most to mailboxes that failed, which are
 tried again before all others. So, as long as its limits suffice, a drill proves ``places_in_line`` mailboxes
 at least of those that wait, and ``drills_for_all`` drills prove everybody. The first of all is always the
-mailbox that has waited for longest: it meets limits that nothing was taken of yet.
+mailbox that has waited for longest: it meets limits that nothing was taken of yet; or, by chance, the one of
+which a part is taken, as one of both may use up the time.
+
+Those that are too large for one drill take turns, and a drill takes one of them that it can try: else a few
+of them, with many parts each, would keep all others out.
 
 A mailbox at which a drill ended by force is taken in its turn only, whatever else is to be said for it: it
 may end the next one, too.
@@ -25,11 +30,12 @@ from ...proto.structs import Record
 from ..service.proofs import Mailbox, Proof
 from .settings import SampleRules
 
-Reason = Literal["unproven", "failed", "largest", "random"]
+Reason = Literal["unproven", "failed", "largest", "random", "part"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _LARGE_SHARE = 0.01
 _LEAST_LARGE = 10
+_HALF = 0.5
 
 
 class Candidate(Record, kw_only=True):
@@ -76,17 +82,19 @@ def line(
     seed: int,
 ) -> Iterator[Pick]:
     """The mailboxes in the order in which a drill takes them: first its sample, then, for what of that can't
-    be tried, all others that wait. No mailbox above ``largest_bytes`` is taken for its size."""
+    be tried, all others that wait. Of mailboxes above ``largest_bytes`` it takes the first that it can."""
     rng = random.Random(seed)  # noqa: S311 (no secret; it is on record)
-    waiting = list(candidates)
-    rng.shuffle(waiting)
-    waiting.sort(key=lambda candidate: _last_turn(proofs.get(candidate.mailbox)))
+    everybody = list(candidates)
+    rng.shuffle(everybody)
+    waiting = [one for one in everybody if one.size_bytes <= largest_bytes]
+    in_parts = _in_parts(everybody, proofs, largest_bytes)
+    waiting.sort(key=lambda one: _last_turn(proofs.get(one.mailbox)))
     failed = sorted(
         (one for one in waiting if _has_failed(proofs.get(one.mailbox))),
         key=lambda one: proofs[one.mailbox].tried,
     )
-    large = _due_large(waiting, proofs, rules, largest_bytes, now)
-    rest = max(1, rules.mailboxes - len(large) - _random_places(rules))
+    large = [] if in_parts else _due_large(waiting, proofs, rules, now)
+    rest = max(1, rules.mailboxes - bool(large or in_parts) - _random_places(rules))
     again = failed[: rest // 2]
     queue = _without(waiting, (*failed, *large))
     first = queue[: rest - len(again)]
@@ -94,9 +102,15 @@ def line(
         one for one in _without(waiting, (*failed, *large, *first)) if not _is_deadly(proofs.get(one.mailbox))
     ]
     chance = rng.sample(others, min(_random_places(rules), len(others)))
+    opening = [
+        *(Pick(candidate=one, why="unproven") for one in first[:1]),
+        *(Pick(candidate=one, why="part") for one in in_parts),
+    ]
+    if in_parts and rng.random() < _HALF:
+        opening = [*opening[len(first[:1]) :], *opening[: len(first[:1])]]
     return _each_once(
         chain(
-            (Pick(candidate=one, why="unproven") for one in first[:1]),
+            opening,
             (Pick(candidate=one, why="failed") for one in again),
             (Pick(candidate=one, why="largest") for one in large),
             _alternating(
@@ -137,11 +151,22 @@ def _is_deadly(proof: Proof | None) -> bool:
     return proof is not None and proof.deaths > 0
 
 
+def _in_parts(
+    some: Iterable[Candidate], proofs: Mapping[Mailbox, Proof], largest_bytes: int
+) -> list[Candidate]:
+    """The mailboxes that are too large, those first whose turn was longest ago."""
+
+    def turn(one: Candidate) -> datetime:
+        proof = proofs.get(one.mailbox)
+        return proof.tried if proof is not None else _NEVER
+
+    return sorted((one for one in some if one.size_bytes > largest_bytes), key=turn)
+
+
 def _due_large(
     waiting: Sequence[Candidate],
     proofs: Mapping[Mailbox, Proof],
     rules: SampleRules,
-    largest_bytes: int,
     now: datetime,
 ) -> list[Candidate]:
     """One of the largest mailboxes, if that is due: the one whose turn was longest ago."""
@@ -149,11 +174,7 @@ def _due_large(
     if rules.mailboxes < 2 or (turns and now - max(turns) < timedelta(seconds=rules.largest_every_seconds)):
         return []
     fitting = sorted(
-        (
-            candidate
-            for candidate in waiting
-            if candidate.size_bytes <= largest_bytes and not _is_deadly(proofs.get(candidate.mailbox))
-        ),
+        (one for one in waiting if not _is_deadly(proofs.get(one.mailbox))),
         key=lambda one: -one.size_bytes,
     )
     large = fitting[: max(_LEAST_LARGE, round(len(fitting) * _LARGE_SHARE))]

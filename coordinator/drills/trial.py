@@ -29,6 +29,7 @@ from ...worker.archives.opened import Unlock
 from ...worker.destinations.settings import Destination
 from ...worker.live.findings import Kind, MailboxFindings
 from ...worker.load import LoadLimits
+from ...worker.portion import Portion
 from ...worker.proving.comparison import Comparison
 from ...worker.tasks.proving import ProofTask, run_proof
 from ..access import Access
@@ -38,7 +39,7 @@ from ..history import MailboxVersion
 from ..live_check import plan_check, run_checks
 from ..readers import reading
 from ..restoration import end_restore, run_tasks
-from ..restore_plan import plan_restore
+from ..restore_plan import PlannedTask, plan_restore
 from ..restores.failures import failure_of
 from ..service.proofs import Outcome
 from ..unlocking import refuse_locked, refuse_without_vault
@@ -101,9 +102,11 @@ def try_mailbox(
     turn: Sequence[str],
     directory: Path,
     on_progress: ProgressSink,
+    portion: Portion | None = None,
 ) -> Trial:
-    """Restore a mailbox as it was at a time into an empty directory, and compare it. Of the places in
-    ``turn`` the first is taken that has a copy of all that it needs; the staging area where none has.
+    """Restore a mailbox, or a ``portion`` of it, as it was at a time into an empty directory, and compare it.
+    Of the places in ``turn`` the first is taken that has a copy of all that it needs; the staging area where
+    none has.
 
     Raises NotFoundError if the backup holds nothing of it, TargetFullError, StagingError. All else is told.
     """
@@ -118,13 +121,18 @@ def try_mailbox(
                 backup = from_catalog(sources.staging, at, [path], sources.destinations, place)
             backup = replace(backup, unlock=sources.unlock)
             trial = replace(trial, place=place)
-            return _tried(trial, path, version, backup, bench, directory, on_progress)
+            return _tried(trial, path, version, backup, bench, directory, on_progress, portion)
         except TargetFullError:
             raise
         except (PlaceError, UnreadableError) as error:
             return replace(trial, error=error.message, away=trial.place)
         except (EncryptedError, AccessError) as error:
             return replace(trial, error=error.message)
+
+
+def _narrowed(planned: PlannedTask, portion: Portion | None) -> PlannedTask:
+    choices = tuple(replace(one, portion=portion) for one in planned.task.choices)
+    return replace(planned, task=replace(planned.task, choices=choices))
 
 
 def _place(backup: BackupSet, version: MailboxVersion, turn: Sequence[str]) -> str:
@@ -148,6 +156,7 @@ def _tried(
     bench: Bench,
     directory: Path,
     on_progress: ProgressSink,
+    portion: Portion | None,
 ) -> Trial:
     """Raises PlaceError, EncryptedError, TargetFullError."""
     target = Partition(
@@ -156,12 +165,13 @@ def _tried(
     plan = plan_restore(
         backup, [path], {version.partition: target}, as_user=_USER, workers=1, load=bench.load
     )
-    holdings = [planned_task.task.archives for planned_task in plan.tasks]
+    tasks = [_narrowed(one, portion) for one in plan.tasks]
+    holdings = [one.task.archives for one in tasks]
     if backup.archives.keys.structures:
         refuse_locked(holdings, backup.slots)
         refuse_without_vault(holdings, backup.slots)
     engine = bench.here if plan.is_small else bench.engine
-    report = run_tasks(plan.tasks, engine, on_progress)
+    report = run_tasks(tasks, engine, on_progress)
     end_restore([target], bench.here)
     if unread := _unread(report):
         return replace(trial, error=f"{unread.path}: {unread.detail}", away=trial.place)
@@ -176,6 +186,7 @@ def _tried(
         label=plan.tasks[0].task.label,
         doveadm=bench.doveadm,
         load=bench.load,
+        portion=portion,
     )
     (outcome,) = engine(run_proof, [task], _UNTOLD)
     if outcome.report is None:
@@ -186,8 +197,9 @@ def _tried(
             raise error
         return replace(trial, error=error.message)
     compared, note = outcome.report.compared, outcome.report.unserved
-    live = _live(path, backup, bench, bench.live or engine)
-    lacks = (*_lacks(report, compared, version), *_changed(live))
+    live = _live(path, backup, bench, bench.live or engine, portion)
+    expected = version.stored if portion is None else compared.messages
+    lacks = (*_lacks(report, compared, version, expected), *_changed(live))
     return replace(
         trial,
         outcome="failed" if lacks else "proven",
@@ -208,23 +220,35 @@ def _unread(report: RestoreReport) -> Skipped | None:
     return next((skip for skip in report.skipped if failure_of(skip).kind == "unreadable"), None)
 
 
-def _lacks(report: RestoreReport, compared: Comparison, version: MailboxVersion) -> tuple[Skipped, ...]:
+def _lacks(
+    report: RestoreReport, compared: Comparison, version: MailboxVersion, expected: int
+) -> tuple[Skipped, ...]:
     """What the restore tells, and what was found beyond that."""
     told = (*report.damaged, *(skip for skip in report.skipped if skip.reason not in _OF_THE_SCRATCH))
     known = {one.path for one in told}
-    found = [*told, *(lack for lack in compared.lacks if lack.path not in known)]
-    if not found and compared.messages != version.stored:
+    found = [*told, *(one for one in compared.lacks if one.path not in known)]
+    if not found and compared.messages != expected:
         path = str(LogicalPath(version.partition, version.group, version.user))
-        detail = f"{version.stored} messages were stored, and {compared.messages} were compared"
+        detail = f"{expected} messages were stored, and {compared.messages} were compared"
         found.append(Skipped(path, "count", detail))
     return tuple(found)
 
 
-def _live(path: LogicalPath, backup: BackupSet, bench: Bench, engine: Engine) -> MailboxFindings | None:
+def _live(
+    path: LogicalPath, backup: BackupSet, bench: Bench, engine: Engine, portion: Portion | None
+) -> MailboxFindings | None:
     """What a look at the live store has found; None where there is none, or it could not be looked at: that
     says nothing of the backup."""
     with suppress(BackupError):
-        planned = plan_check(backup, [path], bench.stores, data=True, load=bench.load, access=bench.access)
+        planned = plan_check(
+            backup,
+            [path],
+            bench.stores,
+            data=True,
+            load=bench.load,
+            access=bench.access,
+            portion=portion,
+        )
         state = run_checks(planned, engine, _UNTOLD)
         return next((mailbox.found for mailbox in state.mailboxes), None)
     return None

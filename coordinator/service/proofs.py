@@ -39,9 +39,20 @@ _BEHIND = f"(partition, grp, user) > ({_TEXT}, {_TEXT}, {_TEXT})"
 _COLUMNS = (
     *("partition", "grp", "user", "drill", "tried", "outcome", "proven", "run", "place", "messages"),
     *("size_bytes", "alive", "gone", "altered", "lacks", "lacking", "error", "largest", "deaths"),
+    *("parts", "parts_proven"),
 )
 _KEPT = ("proven", "largest", "deaths")
-_OF_MAILBOXES = ("proofs", "begun")
+_PART_COLUMNS = (
+    *("partition", "grp", "user", "folder", "first", "uidvalidity", "messages", "size_bytes", "tried"),
+    *("outcome", "proven", "place", "lacks"),
+)
+_PART = f"""INSERT INTO parts ({", ".join(_PART_COLUMNS)})
+    VALUES ({
+    ", ".join(
+        _TEXT if one in ("partition", "grp", "user", "folder", "place") else "?" for one in _PART_COLUMNS
+    )
+})"""  # noqa: S608 (names of columns)
+_OF_MAILBOXES = ("proofs", "begun", "parts")
 _AS_TEXT = frozenset(("partition", "grp", "user", "place", "error"))
 _NOTE = f"""INSERT INTO proofs ({", ".join(_COLUMNS)})
     VALUES ({", ".join(_TEXT if column in _AS_TEXT else "?" for column in _COLUMNS)})
@@ -91,6 +102,10 @@ class Proof(Record, kw_only=True):
     away then, empty if none was to blame). ``largest`` is when it was taken for its size last. So many
     ``deaths`` in a row a drill ended by force (killed, out of memory, the host lost power) while it was at
     it.
+
+    One that is too large for one drill is proven in so many ``parts`` (0: as a whole), of which
+    ``parts_proven`` were whole when they were tried last. It ``failed`` if one of them did; ``proven`` is
+    when the one was whose proof is the oldest; numbers of messages are those of the newest trial.
     """
 
     partition: str
@@ -112,11 +127,30 @@ class Proof(Record, kw_only=True):
     error: str = ""
     largest: datetime | None = None
     deaths: int = 0
+    parts: int = 0
+    parts_proven: int = 0
 
     @property
     def mailbox(self) -> Mailbox:
         """Its key."""
         return self.partition, self.group, self.user
+
+
+class PartProof(Record, kw_only=True):
+    """What is on record of a part of a mailbox (see ``drills.parts``): messages of ``folder`` from the key
+    ``first`` on; with an empty name the files that are no messages. ``messages`` and ``size_bytes`` are as it
+    was when it was ``tried``. See ``Proof`` for the others."""
+
+    folder: str
+    first: bytes = b""
+    uidvalidity: int = 0
+    messages: int = 0
+    size_bytes: int = 0
+    tried: datetime | None = None
+    outcome: Outcome = "untried"
+    proven: datetime | None = None
+    place: str = ""
+    lacks: tuple[Skipped, ...] = ()
 
 
 class Counts(Record, kw_only=True):
@@ -165,8 +199,9 @@ class Proofs:
         """A drill begins with a mailbox, as it was kept by ``run``. What does not end by ``note`` or ``end``
         ended by force."""
         with writing(self._staging) as database:
+            database.execute("DELETE FROM begun")  # it is at one mailbox at a time
             database.execute(
-                "INSERT OR REPLACE INTO begun (partition, grp, user, drill, began, run)"  # noqa: S608
+                "INSERT INTO begun (partition, grp, user, drill, began, run)"  # noqa: S608
                 f" VALUES ({_TEXT}, {_TEXT}, {_TEXT}, ?, ?, ?)",
                 (*_key(mailbox), drill, stamp(now), run),
             )
@@ -179,12 +214,16 @@ class Proofs:
             database.execute("UPDATE drills SET untried = untried + 1 WHERE id IN (SELECT drill FROM begun)")
             database.execute("DELETE FROM begun")
 
-    def note(self, proof: Proof) -> None:
-        """A drill has done with a mailbox. When it was proven before stays known; and what a restore of it
-        would lack, until it was tried again."""
+    def note(self, proof: Proof, parts: Iterable[PartProof] | None = ()) -> None:
+        """A drill has done with a mailbox, of which these are the parts (None: as before). When it was proven
+        before stays known; and what a restore of it would lack, until it was tried again."""
         with writing(self._staging) as database:
             database.execute(_NOTE, _row(proof))
-            database.execute(f"DELETE FROM begun WHERE {_NAMED}", _key(proof.mailbox))  # noqa: S608
+            key = _key(proof.mailbox)
+            database.execute(f"DELETE FROM begun WHERE {_NAMED}", key)  # noqa: S608
+            if parts is not None:
+                database.execute(f"DELETE FROM parts WHERE {_NAMED}", key)  # noqa: S608
+                database.executemany(_PART, [(*key, *_part_row(one)) for one in parts])
             database.execute(
                 f"UPDATE drills SET {proof.outcome} = {proof.outcome} + 1, messages = messages + ?,"  # noqa: S608
                 " size_bytes = size_bytes + ? WHERE id = ?",
@@ -230,6 +269,15 @@ class Proofs:
                 _key(mailbox),
             ).fetchone()
             return None if row is None else _proof(row)
+
+    def parts(self, mailbox: Mailbox) -> tuple[PartProof, ...]:
+        """Those of a mailbox, by folder and key; none if it was tried as a whole, or never."""
+        with reading(self._staging) as database:
+            rows = database.execute(
+                f"SELECT * FROM parts WHERE {_NAMED} ORDER BY folder, first",  # noqa: S608
+                _key(mailbox),
+            )
+            return tuple(map(_part, rows))
 
     def all(self) -> tuple[Proof, ...]:
         """Those of all mailboxes, by partition, group, user."""
@@ -329,9 +377,17 @@ def _forget_named(database: Connection, names: Callable[[object], bool]) -> None
         told = [*(text for lack in proof.lacks for text in astuple(lack)), proof.error]
         if names(["/" + "/".join(proof.mailbox), proof.user, *told]):
             database.execute(f"DELETE FROM proofs WHERE {_NAMED}", _key(proof.mailbox))  # noqa: S608
-    for row in database.execute("SELECT partition, grp, user FROM begun").fetchall():
-        if names(["/" + "/".join(row), row["user"]]):
-            database.execute(f"DELETE FROM begun WHERE {_NAMED}", _key(tuple(row)))  # noqa: S608
+    for table in ("begun", "parts"):
+        for row in database.execute(f"SELECT DISTINCT partition, grp, user FROM {table}").fetchall():  # noqa: S608
+            if names(["/" + "/".join(row), row["user"]]):
+                database.execute(f"DELETE FROM {table} WHERE {_NAMED}", _key(tuple(row)))  # noqa: S608
+    for row in database.execute("SELECT * FROM parts").fetchall():
+        told = [text for lack in _part(row).lacks for text in astuple(lack)]
+        if names([row["folder"], *told]):
+            database.execute(
+                f"DELETE FROM parts WHERE {_NAMED} AND folder = {_TEXT} AND first = ?",  # noqa: S608
+                (*_key(tuple(row)[:3]), raw(row["folder"]), row["first"]),
+            )
     for drill in map(_drill, database.execute("SELECT * FROM drills WHERE error <> ''").fetchall()):
         if names([drill.error]):
             database.execute("UPDATE drills SET error = '' WHERE id = ?", (drill.id,))
@@ -378,6 +434,39 @@ def _row(proof: Proof) -> tuple[object, ...]:
         raw(proof.error),
         stamp(proof.largest),
         proof.deaths,
+        proof.parts,
+        proof.parts_proven,
+    )
+
+
+def _part_row(part: PartProof) -> tuple[object, ...]:
+    """Its values, as ``_PART_COLUMNS`` has them behind the mailbox."""
+    return (
+        raw(part.folder),
+        part.first,
+        part.uidvalidity,
+        part.messages,
+        part.size_bytes,
+        stamp(part.tried),
+        part.outcome,
+        stamp(part.proven),
+        raw(part.place),
+        json.dumps([astuple(one) for one in part.lacks[:MOST_LACKS]]),
+    )
+
+
+def _part(row: Row) -> PartProof:
+    return PartProof(
+        folder=row["folder"],
+        first=row["first"],
+        uidvalidity=row["uidvalidity"],
+        messages=row["messages"],
+        size_bytes=row["size_bytes"],
+        tried=moment(row["tried"]),
+        outcome=row["outcome"],
+        proven=moment(row["proven"]),
+        place=row["place"],
+        lacks=tuple(Skipped(*one) for one in json.loads(row["lacks"])),
     )
 
 
@@ -402,4 +491,6 @@ def _proof(row: Row) -> Proof:
         error=row["error"],
         largest=moment(row["largest"]),
         deaths=row["deaths"],
+        parts=row["parts"],
+        parts_proven=row["parts_proven"],
     )

@@ -6,16 +6,16 @@ the schedule for which an operation was put in, or which was passed over (why), 
 backups that was put in. ``proofs`` is the newest result for
 each mailbox that a drill took, with the time when it was ``proven`` last and the newest when it was among the
 ``largest``; ``drills`` are the drills themselves, ``begun`` is the mailbox that one is at, and ``deaths``
-counts how often in a row one ended by force there. ``notices`` are what became of
-each cause that people hear of, ``sayings`` what is said of them; ``said`` counts that for good;
-``deliveries`` are still to be made, and ``channels`` tell how deliveries went.
+counts how often in a row one ended by force there; ``parts`` are those of mailboxes that are proven in
+several nights. ``notices`` are what became of each cause that people hear of, ``sayings`` what is said of
+them; ``said`` counts that for good; ``deliveries`` are still to be made, and ``channels`` tell how they went.
 ``space`` is how full places were, day by day (``free_bytes`` -1: nobody knows); ``nights`` are those that
 were looked at, and whether the dead man's switch was worked after them.
 """
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 """Kept in user_version. A change of the tables raises it."""
 
 _BEGUN = """CREATE TABLE begun (
@@ -27,11 +27,33 @@ _BEGUN = """CREATE TABLE begun (
     run TEXT NOT NULL,
     PRIMARY KEY (partition, grp, user)) WITHOUT ROWID"""
 
+_PARTS = """CREATE TABLE parts (
+    partition TEXT NOT NULL,
+    grp TEXT NOT NULL,
+    user TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    first BLOB NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    tried TEXT,
+    outcome TEXT NOT NULL CHECK (outcome IN ('proven', 'failed', 'untried')),
+    proven TEXT,
+    place TEXT NOT NULL,
+    lacks TEXT NOT NULL,
+    PRIMARY KEY (partition, grp, user, folder, first)) WITHOUT ROWID"""
+
 UPGRADES = {
     1: (
         "ALTER TABLE proofs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
         _BEGUN,
         "PRAGMA user_version = 2",
+    ),
+    2: (
+        "ALTER TABLE proofs ADD COLUMN parts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE proofs ADD COLUMN parts_proven INTEGER NOT NULL DEFAULT 0",
+        _PARTS,
+        "PRAGMA user_version = 3",
     ),
 }
 """How the tables of an earlier version become those of the next one."""
@@ -98,8 +120,11 @@ TABLES = (
         error TEXT NOT NULL DEFAULT '',
         largest TEXT,
         deaths INTEGER NOT NULL DEFAULT 0,
+        parts INTEGER NOT NULL DEFAULT 0,
+        parts_proven INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (partition, grp, user)) WITHOUT ROWID""",
     _BEGUN,
+    _PARTS,
     "CREATE INDEX proofs_by_outcome ON proofs (outcome)",
     "CREATE INDEX proofs_by_group ON proofs (partition, grp, outcome, proven)",
     """CREATE TABLE notices (

@@ -155,6 +155,29 @@ def test_real_mailboxes_are_proven_as_a_server_shows_them(make_house: Make, layo
     assert list(house.scratch.iterdir()) == []
 
 
+def test_a_mailbox_that_is_too_large_is_proven_in_parts_as_a_server_shows_them(make_house: Make) -> None:
+    house = make_house()
+    (whole,) = house.run("drill", f"/primary/user/{ALICE}")["proofs"]
+    kilobytes = whole["size_bytes"] // 3000
+    house.config.write_text(house.config.read_text() + f'bytes = "{2 * kilobytes} kB"\n')
+    nights: list[dict[str, Any]] = []
+    while not nights or nights[-1]["parts_proven"] < nights[-1]["parts"]:
+        (proof,) = house.run("drill", f"/primary/user/{ALICE}")["proofs"]
+        assert (proof["outcome"], proof["error"], proof["lacks"]) == ("proven", "", [])
+        assert proof["size_bytes"] <= kilobytes * 1000
+        assert proof["alive"] == proof["messages"]
+        nights.append(proof)
+        assert len(nights) < 20
+    assert len(nights) > 2
+    assert sum(one["messages"] for one in nights) >= whole["messages"]
+    listed = house.run("proof", f"/primary/user/{ALICE}")["mailboxes"][0]
+    parts = listed["parts"]
+    assert listed["proof"]["proven"] == min(one["proven"] for one in parts)
+    assert sum(one["messages"] for one in parts) == whole["messages"]
+    assert {one["folder"] for one in parts} >= {"", "INBOX", "Arbeit & Entwürfe/Alt"}
+    assert list(house.scratch.iterdir()) == []
+
+
 def test_what_was_done_since_is_no_failure(make_house: Make) -> None:
     house = make_house(listed=False)
     with house.server.login(ALICE) as client:

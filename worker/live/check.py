@@ -35,6 +35,7 @@ from ...proto.records import (
 )
 from ...proto.structs import Mutable, Record, replace
 from ..comparing.matching import UNKNOWN, KnownRows
+from ..portion import Portion
 from .content import digest_now
 from .findings import IN_THE_BODY, Finding, Kind, MailboxFindings
 
@@ -45,11 +46,13 @@ _OF_THE_SERVER = ("keyword", "doveadm")
 
 
 class Stored(Record, kw_only=True):
-    """A mailbox as ``archive`` tells of it, and what of it is looked at."""
+    """A mailbox as ``archive`` tells of it, and what of it is looked at: what ``path`` selects, or of that
+    what is in the ``portion``."""
 
     archive: ArchiveId
     user: str
     path: LogicalPath
+    portion: Portion | None = None
 
     @property
     def whose(self) -> LogicalPath:
@@ -236,9 +239,9 @@ class Look:
         self._damaged: list[Finding] = []
         self._unlooked: list[Skipped] = []
         folders = stored.mailbox.folders
-        self._path = wanted.path.resolve([folder.folder.name for folder in folders])
-        chosen = [entry for entry in folders if self._path.selects_folder(entry.folder.name)]
-        self._by_path = {folder_entry.folder.path: folder_entry for folder_entry in chosen}
+        self._path = wanted.path.resolve([one.folder.name for one in folders])
+        chosen = [one for one in folders if self._selects(one.folder.name)]
+        self._by_path = {one.folder.path: one for one in chosen}
         self._by_guid = {one.folder.guid: one for one in chosen if one.folder.guid}
 
     def over(self, reader: MailboxReader, record: ServerRecord) -> None:
@@ -334,6 +337,7 @@ class Look:
         live, stored = folder.folder, _StoredFolder(self._stored, entry)
         renewed = self._is_renewed(live, entry)
         ambiguous: set[bytes] = set()
+        is_chosen = self._chooser(entry.folder)
         for listed in folder.messages():
             position = stored.known.find(listed.base)
             if position == UNKNOWN:
@@ -345,7 +349,7 @@ class Look:
                 message = stored.message(position)
             except DamagedError:
                 continue
-            if self._is_chosen(message):
+            if is_chosen(message):
                 self._message(folder, listed, message, renewed=renewed)
         path = str(replace(self.wanted.whose, folder=live.name))
         if not folder.complete:
@@ -354,15 +358,27 @@ class Look:
         if lost := stored.damaged():
             detail = f"how {lost} messages were stored is not known: metadata is damaged"
             self._unlooked.append(Skipped(path, "metadata", detail))
-        unmet = [one for one in stored.unmet() if self._is_chosen(one)]
+        unmet = [one for one in stored.unmet() if is_chosen(one)]
         self._counts.messages += len(unmet)
         self._counts.new += len(ambiguous.difference(one.base for one in unmet))
         arrived |= ambiguous
         absent = [one for one in unmet if one.base not in ambiguous]
         return [_Absent(live, entry, absent, renewed)] if absent else []
 
-    def _is_chosen(self, message: Message) -> bool:
-        return self._path.selects_message(message.uid, message.base, message.suffix, message.place)
+    def _selects(self, folder: str) -> bool:
+        portion = self.wanted.portion
+        return self._path.selects_folder(folder) and (portion is None or portion.has_folder(folder))
+
+    def _chooser(self, folder: Folder) -> Callable[[Message], bool]:
+        """What tells which stored messages of a folder are looked at."""
+        portion = self.wanted.portion
+        holds = portion.of_folder(folder) if portion is not None else None
+
+        def is_chosen(one: Message) -> bool:
+            selected = self._path.selects_message(one.uid, one.base, one.suffix, one.place)
+            return selected and (holds is None or holds(one))
+
+        return is_chosen
 
     def _is_renewed(self, live: Folder, entry: FolderEntry) -> bool:
         """Whether the list of UIDs is another one than that which was stored, and nobody deleted the

@@ -26,6 +26,7 @@ from ...proto.errors import DamagedError, MessageUnavailable, StoreError
 from ...proto.ports import FolderReader, MailStore
 from ...proto.records import DIGEST_BYTES, Listed, Message, Skipped
 from ...proto.structs import Mutable, Record
+from ..portion import Portion
 from ..stores.imap.likeness import Likeness
 from ..stores.line_ends import with_crlf
 from .files import compare_files
@@ -78,23 +79,32 @@ def compare(
     told: Callable[[int, int], object],
     *,
     to_serve: bool,
+    portion: Portion | None = None,
 ) -> Comparison:
-    """Compare the mailbox of ``user`` in a store, where nobody else is, with what is ``stored`` of ``whose``;
-    ``told`` is called with the messages and bytes of each step. With ``to_serve`` it is found out what a
-    server has to show."""
+    """Compare the mailbox of ``user`` in a store, where nobody else is, with what is ``stored`` of ``whose``,
+    or a ``portion`` of that if no more was restored; ``told`` is called with the messages and bytes of each
+    step. With ``to_serve`` it is found out what a server has to show."""
     course = _Course(0, 0, [], [])
-    entries = {folder_entry.folder.path: folder_entry for folder_entry in stored.mailbox.folders}
+    entries = {
+        one.folder.path: one
+        for one in stored.mailbox.folders
+        if portion is None or portion.has_folder(one.folder.name)
+    }
     try:
         with store.open_mailbox(user) as reader:
             for folder in reader.folders():
                 entry = entries.pop(folder.folder.path, None)
                 if entry is not None:
-                    _folder(stored, whose, folder, entry, course, told, to_serve=to_serve)
+                    messages = stored.messages(entry)
+                    if portion is not None:
+                        messages = filter(portion.of_folder(entry.folder), messages)
+                    _folder(messages, whose, folder, entry, course, told, to_serve=to_serve)
                 elif len(folder):
                     course.lacks.append(
                         Skipped(_path(whose, folder.folder.name), "extra", "the backup has no such folder")
                     )
-            course.lacks += compare_files(stored.mailbox.files, whose, reader)
+            if portion is None or portion.files:
+                course.lacks += compare_files(stored.mailbox.files, whose, reader)
     except StoreError as error:
         course.lacks.append(Skipped(str(whose), "mailbox", error.message))
     for entry in entries.values():
@@ -109,7 +119,7 @@ def compare(
 
 
 def _folder(
-    stored: StoredMailbox,
+    stored: Iterable[Message],
     whose: LogicalPath,
     folder: FolderReader,
     entry: FolderEntry,
@@ -126,7 +136,7 @@ def _folder(
     damage: list[DamagedError] = []
     numbered = bool(then.uidvalidity)
     for message, found in pairs(
-        _whole(stored.messages(entry), damage), _listed(folder, to_serve=to_serve), numbered=numbered
+        _whole(stored, damage), _listed(folder, to_serve=to_serve), numbered=numbered
     ):
         if message is None:
             course.lacks.append(Skipped(_path(whose, name), "extra", "a message that the backup has not"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import StoreError
@@ -22,9 +22,11 @@ def compare_served(
     whose: LogicalPath,
     folders: Sequence[ServedFolder],
     told: Callable[[int, int], object],
+    others: Collection[str] = (),
 ) -> tuple[Skipped, ...]:
     """What a server does not show as it has to: folders, their UIDVALIDITY, and of each message UID, flags,
-    date, size and content. Raises StoreError if it gives up."""
+    date, size and content. There may also be the ``others``, which were not restored: other files may lie in
+    them. Raises StoreError if it gives up."""
     lacks: list[Skipped] = []
     shown = set(account.folders())
     for folder in folders:
@@ -40,8 +42,8 @@ def compare_served(
             lacks += _folder(account, whose, folder, told)
         except StoreError as error:
             lacks.append(Skipped(path, "imap", error.message))
-    known = {served_folder.name for served_folder in folders}
-    for name in sorted(shown - known - {INBOX}):
+    known = {one.name for one in folders}
+    for name in sorted(shown - known - {INBOX, *others}):
         path = str(LogicalPath(whose.partition, whose.group, whose.user, name))
         lacks.append(Skipped(path, "imap", "a mail server lists a folder that the backup has not"))
     return tuple(lacks)

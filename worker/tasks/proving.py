@@ -16,6 +16,7 @@ from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
 from ..load import LoadLimits, bounded, gentle, resting
+from ..portion import Portion
 from ..proving.comparison import Comparison, compare
 from ..stores import registry
 
@@ -26,9 +27,9 @@ _PROGRESS_MESSAGES = 64
 
 
 class ProofTask(Record, kw_only=True):
-    """Compare the mailbox ``user`` of the scratch store ``target`` with how ``archive`` tells of ``whose``;
-    with the administrator's command ``doveadm`` also as a Dovecot shows it, which keeps its files in
-    ``place``, a directory above the mailbox ``mail``."""
+    """Compare the mailbox ``user`` of the scratch store ``target`` with how ``archive`` tells of ``whose``,
+    or of a ``portion`` of it; with the administrator's command ``doveadm`` also as a Dovecot shows it, which
+    keeps its files in ``place``, a directory above the mailbox ``mail``."""
 
     archives: Holdings
     archive: ArchiveId
@@ -41,6 +42,7 @@ class ProofTask(Record, kw_only=True):
     doveadm: tuple[str, ...] = ()
     load: LoadLimits = LoadLimits()
     host: str = ""
+    portion: Portion | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -79,7 +81,15 @@ def run_proof(task: ProofTask, progress: ProgressSink) -> ProofReport:
             lost = Skipped(str(task.whose), "metadata", error.message)
             return ProofReport(compared=Comparison(lacks=(lost,)))
         store = bounded(registry.open_store(task.target), task.load, task.host)
-        compared = compare(stored, task.whose, store, task.user, told, to_serve=bool(task.doveadm))
+        compared = compare(
+            stored,
+            task.whose,
+            store,
+            task.user,
+            told,
+            to_serve=bool(task.doveadm),
+            portion=task.portion,
+        )
     if not task.doveadm:
         return ProofReport(compared=compared)
     return _served(task, [folder.folder for folder in stored.mailbox.folders], compared, told)
@@ -102,7 +112,8 @@ def _served(
     if layout is None:
         return ProofReport(compared=files, unserved="its folders lie in no way that a server is told of here")
     try:
-        return _shown(task, compared, told_and_rested, layout)
+        others = [one.name for one in folders] if task.portion is not None else []
+        return _shown(task, compared, told_and_rested, layout, others)
     except StoreError as error:
         if not files.lacks:
             raise
@@ -110,12 +121,16 @@ def _served(
 
 
 def _shown(
-    task: ProofTask, compared: Comparison, told: Callable[[int, int], object], layout: Layout
+    task: ProofTask,
+    compared: Comparison,
+    told: Callable[[int, int], object],
+    layout: Layout,
+    others: Sequence[str],
 ) -> ProofReport:
     from ..proving.scratch_server import ScratchServer
     from ..proving.served import compare_served
 
     server = ScratchServer(doveadm=task.doveadm, place=Path(task.place), mail=Path(task.mail), layout=layout)
     with server.account() as account:
-        lacks = compare_served(account, task.whose, compared.served, told)
+        lacks = compare_served(account, task.whose, compared.served, told, others)
     return ProofReport(compared=replace(compared, served=(), lacks=(*compared.lacks, *lacks)))

@@ -14,12 +14,13 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.drills.drill import one_drill
 from mailhaul.coordinator.drills.settings import DrillConfig, SampleRules
-from mailhaul.coordinator.drills.shares import shares
+from mailhaul.coordinator.drills.shares import PROVEN_WITHIN, shares
+from mailhaul.coordinator.drills.sizes import FolderSizes, MailboxSizes
 from mailhaul.coordinator.drills.telling import tell_of_ends, tell_people
 from mailhaul.coordinator.drills.trial import Trial
 from mailhaul.coordinator.service.database import writing
 from mailhaul.coordinator.service.notices import NoticeRecord
-from mailhaul.coordinator.service.proofs import Proofs
+from mailhaul.coordinator.service.proofs import Outcome, Proof, Proofs
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import LockedError, NotFoundError, TargetFullError
 from mailhaul.proto.ports import ProgressSink
@@ -27,6 +28,7 @@ from mailhaul.proto.records import RunId, Skipped
 from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import commit, run_id, unit
 from mailhaul.tests.drilling import SetClock, drill
+from mailhaul.worker.portion import Portion
 
 NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
 USERS = tuple(f"u{number:02}" for number in range(12))
@@ -52,7 +54,13 @@ class Trials:
         self.calls: list[tuple[str, str, tuple[str, ...]]] = []
 
     def __call__(
-        self, path: LogicalPath, at: str, turn: Sequence[str], directory: Path, on_progress: ProgressSink
+        self,
+        path: LogicalPath,
+        at: str,
+        turn: Sequence[str],
+        directory: Path,
+        on_progress: ProgressSink,
+        portion: Portion | None = None,
     ) -> Trial:
         assert not list(directory.iterdir())
         self.clock.passes(10)
@@ -162,13 +170,127 @@ def test_limits_of_time_and_bytes_and_room(staging: Path) -> None:
     trials = Trials(clock, all_well)
     assert drill(staging, replace(CONFIG, limit_seconds=25), ["vault"], trials, clock).drill.proven == 2
     assert drill(staging, replace(CONFIG, limit_bytes=20_000), ["vault"], trials, clock).drill.proven == 2
-    small = drill(staging, replace(CONFIG, limit_bytes=8000), ["vault"], trials, clock)
-    assert (small.drill.proven, small.drill.untried) == (0, 4)
-    assert {proof.error for proof in small.proofs} == {"it is larger than drill.bytes"}
-    narrow = drill(staging, replace(CONFIG, scratch_bytes=8000), ["vault"], trials, clock)
-    assert {one.error for one in narrow.proofs} == {"it is larger than drill.scratch_space"}
     full = drill(staging, replace(CONFIG, reserve_bytes=1 << 60), ["vault"], trials, clock)
     assert {one.error for one in full.proofs} == {"there is no room for it in the scratch directory"}
+
+
+LARGE = MailboxSizes(
+    run=run_id(1),
+    folders=(
+        FolderSizes(
+            name="INBOX",
+            uidvalidity=5,
+            sizes=tuple((b"%010d" % uid, 1000) for uid in range(1, 10)),
+        ),
+        FolderSizes(name="Sent", uidvalidity=6, sizes=()),
+    ),
+)
+
+
+def _proven(proof: Proof) -> datetime:
+    assert proof.proven is not None
+    return proof.proven
+
+
+def test_what_is_too_large_is_proven_in_parts_one_in_a_night(staging: Path) -> None:
+    """All are of nine messages, of 1000 bytes, and 4000 are restored at once: in pieces of two messages."""
+    clock = SetClock(NOW)
+    taken: list[str | None] = []
+    config = replace(CONFIG, limit_bytes=8000)
+
+    def portions(
+        path: LogicalPath,
+        at: str,
+        turn: Sequence[str],
+        directory: Path,
+        on_progress: ProgressSink,
+        portion: Portion | None = None,
+    ) -> Trial:
+        assert portion is not None
+        taken.append(path.user)
+        runs = [one for one in portion.runs if one.folder == "INBOX"]
+        messages = sum(run.holds(key) for run in runs for key, _ in LARGE.folders[0].sizes)
+        return Trial(outcome="proven", run=run_id(1), place=turn[0], messages=messages, size_bytes=4000)
+
+    for night in range(1, 1 + 3 * len(USERS)):
+        done = drill(staging, config, ["vault"], portions, clock, measure=lambda _path, _at: LARGE)
+        assert (done.drill.proven, done.drill.failed, done.drill.untried) == (1, 0, 0)
+        clock.passes(86_400)
+        whole = [one for one in Proofs(staging).all() if one.proven is not None]
+        assert (len(whole) > 0) == (night > 2 * len(USERS))
+    assert len(set(taken[: len(USERS)])) == len(USERS), "they take turns"
+    first, *_ = whole
+    times = [one.proven for one in Proofs(staging).parts(first.mailbox) if one.proven]
+    assert (first.parts, first.parts_proven, first.proven) == (7, 7, min(times))
+    (share,) = shares(staging, clock.time)
+    assert share.ever == len(whole) == len(USERS)
+    assert share.proven == sum(one >= clock.time - PROVEN_WITHIN for one in map(_proven, whole))
+
+
+def test_a_part_that_fails_is_told_until_it_is_mended_and_keeps_no_other_out(staging: Path) -> None:
+    clock, broken = SetClock(NOW), {b"": Skipped("/primary/user/u03/INBOX/2", "damaged", "a block")}
+    config, alone = replace(CONFIG, limit_bytes=8000), [LogicalPath.parse("/primary/user/u03")]
+    places: list[tuple[bytes, str]] = []
+
+    def portions(
+        path: LogicalPath,
+        at: str,
+        turn: Sequence[str],
+        directory: Path,
+        on_progress: ProgressSink,
+        portion: Portion | None = None,
+    ) -> Trial:
+        assert portion is not None
+        runs = [one for one in portion.runs if one.folder == "INBOX"]
+        lacks = tuple(broken[one.first] for one in runs if one.first in broken and turn[0] == "vault")
+        places.extend((one.first, turn[0]) for one in runs)
+        messages = sum(run.holds(key) for run in runs for key, _ in LARGE.folders[0].sizes)
+        outcome: Outcome = "failed" if lacks else "proven"
+        return Trial(outcome=outcome, run=run_id(1), place=turn[0], messages=messages, lacks=lacks)
+
+    def night() -> Proof:
+        done = drill(
+            staging, config, ["vault", "ceph"], portions, clock, alone, measure=lambda _path, _at: LARGE
+        )
+        tell_people(staging, done, clock.time)
+        clock.passes(86_400)
+        (proof,) = Proofs(staging).all()
+        return proof
+
+    for _ in range(12):
+        found = night()
+        assert (found.outcome, found.lacks) == ("failed", (broken[b""],))
+    assert {place for first, place in places if not first} == {"vault"}, "another place mends nothing there"
+    assert (found.parts, found.parts_proven) == (7, 6)
+    assert found.proven is None
+    for first in {first for first, _ in places if first}:
+        assert {place for key, place in places if key == first} == {"vault", "ceph"}
+    (standing,) = NoticeRecord(staging).lasting()
+    assert "/primary/user/u03/INBOX/2" in "\n".join(standing.notice.lines)
+    broken.clear()
+    night()
+    found = night()
+    assert (found.outcome, found.lacks, found.parts_proven) == ("proven", (), 7)
+    assert NoticeRecord(staging).lasting() == ()
+
+
+def test_a_message_that_is_too_large_is_said_and_the_others_are_proven(staging: Path) -> None:
+    clock = SetClock(NOW)
+    huge = FolderSizes(name="Huge", uidvalidity=7, sizes=((b"%010d" % 1, 5000),))
+    sizes = replace(LARGE, folders=(*LARGE.folders, huge))
+    config, alone = replace(CONFIG, limit_bytes=8000), [LogicalPath.parse("/primary/user/u03")]
+    trials = Trials(clock, lambda *_: Trial(outcome="proven", run=run_id(0), place="vault"))
+    for _ in range(3):
+        drill(staging, config, ["vault"], trials, clock, alone, measure=lambda _path, _at: sizes)
+    (found,) = Proofs(staging).all()
+    assert (found.outcome, found.parts, found.parts_proven, found.proven) == ("proven", 8, 7, None)
+    only = replace(LARGE, folders=(huge,))
+    Proofs(staging).forget([found.mailbox])
+    for _ in range(2):
+        drill(staging, config, ["vault"], trials, clock, alone, measure=lambda _path, _at: only)
+    full = replace(config, reserve_bytes=1 << 60)
+    done = drill(staging, full, ["vault"], trials, clock, alone, measure=lambda _path, _at: sizes)
+    assert done.proofs[0].error == "there is no room for it in the scratch directory"
 
 
 def test_what_can_not_be_tried_keeps_nobody_out(staging: Path) -> None:

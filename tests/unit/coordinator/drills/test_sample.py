@@ -103,10 +103,21 @@ def test_each_of_the_largest_has_its_turn_once_a_week() -> None:
     assert sorted(turns) == sorted(one.user for one in some[90:])
 
 
-def test_what_is_larger_than_the_limits_is_not_taken_for_its_size() -> None:
+def test_those_that_are_too_large_take_turns_one_in_a_drill_in_the_place_of_the_largest() -> None:
     some = candidates(30)
-    assert users(line(some, {}, RULES, 1005, NOW, 1), "largest") != []
-    assert users(line(some, {}, RULES, 999, NOW, 1), "largest") == []
+    assert users(line(some, {}, RULES, ROOM, NOW, 1), "largest") != []
+    known, taken, at = proven(some, NOW - DAY), [], []
+    for night in range(10):
+        picks = list(line(some, known, RULES, 1024, NOW, night))
+        assert users(picks, "largest") == []
+        user, *later = users(picks, "part")
+        assert set(later) == {candidate.user for candidate in some[25:]} - {user}, "if that can't be tried"
+        at.append([one.why for one in picks].index("part"))
+        taken.append(user)
+        known |= proven([one for one in some if one.user == user], NOW + night * DAY, "failed")
+        assert len(picks) == 30
+    assert set(taken[:5]) == set(taken[5:]) == {one.user for one in some[25:]}
+    assert set(at) == {0, 1}, "by chance it, or who has waited for longest, finds all of the limits"
 
 
 def test_only_who_is_proven_is_restored_as_it_was_earlier() -> None:

@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.drills import trial
+from mailhaul.coordinator.drills.parts import Part, cut, lacking_in, portion_of
 from mailhaul.coordinator.drills.trial import Trial
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.tests.archives import frames_of
-from mailhaul.tests.drilling import real_trials
+from mailhaul.tests.drilling import real_sizes, real_trials
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.swept import copy_out, free, vault
 from mailhaul.worker import load
 from mailhaul.worker.load import LoadLimits, shared
 from mailhaul.worker.load.budget import Budget
 from mailhaul.worker.load.share import write_share
+from mailhaul.worker.portion import Portion
 from mailhaul.worker.tasks.proving import ProofTask, run_proof
 
 JANE, JOE = LogicalPath("primary", "user", "jane"), LogicalPath("primary", "user", "joe")
@@ -48,11 +50,13 @@ class Place:
             free(self.chain.staging)
         self.trials = real_trials(self.chain.staging, self.destinations)
 
-    def attempt(self, path: LogicalPath = JANE, at: str = "latest", *turn: str) -> Trial:
+    def attempt(
+        self, path: LogicalPath = JANE, at: str = "latest", *turn: str, portion: Portion | None = None
+    ) -> Trial:
         directory = self.root / "scratch"
         directory.mkdir()
         try:
-            return self.trials(path, at, turn or ("vault", "ceph"), directory, lambda _: None)
+            return self.trials(path, at, turn or ("vault", "ceph"), directory, lambda _: None, portion)
         finally:
             # What is left there is the business of the drill.
             directory.rename(self.root / f"done {len(list(self.root.iterdir()))}")
@@ -142,6 +146,37 @@ def test_a_place_that_is_away_is_no_damage(place: Place) -> None:
     found = place.attempt()
     assert (found.outcome, found.away, found.lacks) == ("untried", "vault", ())
     assert "there is no directory" in found.error
+
+
+def parts_of(place: Place) -> list[Part]:
+    """jane's mailbox in parts: messages of some bytes each, two of which are restored at once."""
+    measured = real_sizes(place.chain.staging, place.destinations)(JANE, "latest")
+    most = 2 * max(size for one in measured.folders if one.name == "INBOX" for _, size in one.sizes)
+    return [one for one in cut(measured, (), most) if one.messages]
+
+
+def test_parts_are_proven_each_and_together_they_are_the_mailbox(place: Place) -> None:
+    parts = parts_of(place)
+    assert len(parts) >= 4
+    found = [place.attempt(JANE, "latest", portion=portion_of([one])) for one in parts]
+    assert {one.outcome for one in found} == {"proven"}
+    assert [one.messages for one in found] == [one.messages for one in parts]
+    assert sum(one.messages for one in found) == 6
+    assert sum(one.size_bytes for one in found) == place.attempt().size_bytes
+    some = place.attempt(JANE, "latest", portion=portion_of(parts[1:3]))
+    assert (some.outcome, some.messages) == ("proven", sum(one.messages for one in parts[1:3]))
+
+
+def test_damage_is_found_in_the_part_that_it_is_in(place: Place) -> None:
+    _, second = place.archives()
+    damage(second, FrameType.BLOCK)
+    parts = parts_of(place)
+    found = {one: place.attempt(JANE, "latest", portion=portion_of([one])) for one in parts}
+    lacks = {lack.path for one in found.values() for lack in one.lacks}
+    assert lacks == {f"{JANE}/INBOX/4", f"{JANE}/INBOX/5"}
+    for part, shown in found.items():
+        assert [some != () for some in lacking_in([part], shown.lacks)] == [shown.outcome == "failed"]
+    assert {one.outcome for one in found.values()} == {"proven", "failed"}
 
 
 def test_damage_is_told_also_where_no_server_can_be_asked(place: Place) -> None:

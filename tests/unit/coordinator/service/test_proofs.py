@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.service.database import writing
-from mailhaul.coordinator.service.proofs import MOST_LACKS, Drill, Outcome, Proof, Proofs
+from mailhaul.coordinator.service.proofs import MOST_LACKS, Drill, Outcome, PartProof, Proof, Proofs
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import RunId, Skipped
 from mailhaul.proto.structs import replace
@@ -102,8 +102,10 @@ def test_records_of_the_version_before_are_brought_up_to_date(tmp_path: Path) ->
     before = proof(proofs.begin(1, NOW), "jane", "failed")
     proofs.note(before)
     with writing(tmp_path) as database:
-        database.execute("DROP TABLE begun")
-        database.execute("ALTER TABLE proofs DROP COLUMN deaths")
+        for table in ("begun", "parts"):
+            database.execute(f"DROP TABLE {table}")
+        for column in ("deaths", "parts", "parts_proven"):
+            database.execute(f"ALTER TABLE proofs DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     assert proofs.all() == (before,)
     proofs.begin_trial(before.mailbox, before.drill, RUN, NOW + DAY)
@@ -152,6 +154,35 @@ def test_the_lines_of_what_is_lacking_are_bounded_and_counted(tmp_path: Path) ->
     found = proofs.of(("primary", "staff", "jane"))
     assert found is not None
     assert (len(found.lacks), found.lacking) == (MOST_LACKS, MOST_LACKS + 5)
+
+
+def test_the_parts_of_a_mailbox_are_on_record_with_it(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(1, NOW)
+    lack = Skipped("/primary/staff/jane/Letters of tom/17", "damaged", "a block")
+    parts = (
+        PartProof(folder="", tried=NOW, outcome="proven", proven=NOW, place="depot"),
+        PartProof(folder="INBOX", uidvalidity=7, messages=5, size_bytes=500),
+        PartProof(
+            folder="INBOX", first=b"0000000006", uidvalidity=7, tried=NOW, outcome="failed", lacks=(lack,)
+        ),
+        PartProof(folder="Letters of tom", uidvalidity=8),
+    )
+    jane = replace(proof(drill, "jane", "failed"), lacks=(lack,), lacking=1, parts=4, parts_proven=1)
+    proofs.note(jane, parts)
+    assert proofs.all() == (jane,)
+    assert proofs.parts(jane.mailbox) == parts
+    proofs.note(replace(proof(drill, "jane", "untried"), parts=4), None)
+    assert proofs.parts(jane.mailbox) == parts
+    proofs.forget_named(lambda told: "Letters of tom" in str(told))
+    assert proofs.parts(jane.mailbox) == parts[:2]
+    assert b"tom" not in (tmp_path / ".mailhaul" / "service.sqlite").read_bytes()
+    proofs.note(proof(drill, "jane"), parts[:2])
+    proofs.note(proof(drill, "jane"))
+    assert proofs.parts(jane.mailbox) == (), "it is proven as a whole again"
+    proofs.note(proof(drill, "jane"), parts)
+    proofs.forget([jane.mailbox])
+    assert proofs.parts(jane.mailbox) == ()
 
 
 def test_who_is_erased_is_named_no_more(tmp_path: Path) -> None:
