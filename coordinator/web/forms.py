@@ -10,6 +10,7 @@ from ...proto.errors import UsageError
 
 _MOST_FIELDS = 20_000
 _MOST_PARTS = 20
+_LONGEST_HEAD = 1000
 _PARAMETER = re.compile(r';?\s*([a-z*]+)="?([^";]*)"?')
 
 
@@ -54,8 +55,8 @@ def _parts(body: bytes, boundary: str) -> Iterator[tuple[str, str]]:
         raise ValueError("too many parts, or not all")
     for part in parts[1:-1]:
         head, blank, content = part.partition(b"\r\n\r\n")
-        if not blank:
-            raise ValueError("a part without a head")
+        if not blank or len(head) > _LONGEST_HEAD:
+            raise ValueError("a part without a head, or with one that is too long")
         lines = head.decode("utf-8", "replace").split("\r\n")
         (said,) = (line for line in lines if line.lower().startswith("content-disposition:"))
         parameters = said.partition(";")[2]
@@ -66,5 +67,7 @@ def _parts(body: bytes, boundary: str) -> Iterator[tuple[str, str]]:
 
 
 def _parameter(parameters: str, name: str) -> str:
-    """Browsers write a quote within a name as %22."""
+    """Of those behind a semicolon in a line of a head. Browsers write a quote within a name as %22."""
+    if len(parameters) > _LONGEST_HEAD:
+        raise ValueError("too long a line")
     return next((value for key, value in _PARAMETER.findall(parameters) if key == name), "")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from mailhaul.proto.keys.records import Kem
+from mailhaul.proto.keys.secret_files import ScryptCost, Secret, write_secret
 from mailhaul.tests.integration.web.looking import PHONE, Visitor, overflow, violations
 from mailhaul.tests.integration.web.shown import ADDRESSES
+from mailhaul.tests.sealed import PRIVATE, recipient
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -53,6 +58,25 @@ def test_the_form_to_log_in(visitor: Visitor, axe: str) -> None:
     with visitor.page("/log-in", known=False, scheme="dark", phone=True) as page:
         assert overflow(page) <= 0
         visitor.picture(page, "log-in-phone-dark")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_private_key_is_handed_in_as_a_file(visitor: Visitor, tmp_path: Path, *, javascript: bool) -> None:
+    key = tmp_path / "ops.secret"
+    secret = Secret(name="ops", kem=Kem.X25519, recipient=recipient().id, private=PRIVATE)
+    write_secret(key, secret, "correct horse", ScryptCost(n=2, r=1))
+    with visitor.page("/key?to=/nights", javascript=javascript) as page:
+        page.get_by_label("File with the private key").set_input_files(key)
+        page.get_by_label("Passphrase").fill("correct horse")
+        page.get_by_label("Why do you hand it in?").fill("ticket 12")
+        visitor.picture(page, "key-form")
+        page.get_by_role("button", name="Hand in").click()
+        page.wait_for_url("**/nights")
+        page.get_by_role("link", name="Key: ops").click()
+        visitor.picture(page, "key-handed")
+        page.get_by_role("button", name="Forget it").click()
+        page.wait_for_url("**/key")
+        assert page.get_by_role("link", name="Key: ops").count() == 0
 
 
 def test_by_keyboard_the_page_itself_is_one_step_away(visitor: Visitor) -> None:
