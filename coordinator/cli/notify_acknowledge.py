@@ -12,7 +12,7 @@ from ..notices.raising import acknowledge
 from ..people.audit import AuditLog
 from ..people.local_user import command_act
 from . import adapters, output
-from .configuration import staging_area
+from .operation_area import own_area
 from .options import json_option, staging_option
 from .output import say, shown
 from .program import Invocation
@@ -33,7 +33,7 @@ def command(
     Example: tapes come on Monday
       mailhaul notify acknowledge --reason "on Monday" tape-wanted:vault:default:
     """
-    area = staging_area(invocation, staging)
+    area = own_area(invocation, staging)
     now = utc(adapters.clock().now())
     known = []
     for cause in causes:

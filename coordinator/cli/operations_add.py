@@ -19,7 +19,7 @@ from ..serving.serve_lock import is_served
 from . import adapters, output
 from .elsewhere import Coordinator, coordinator_option
 from .identities import configured_identity
-from .operation_area import queue_area
+from .operation_area import own_queue_area
 from .operation_words import checked, files_of, named_keys, password_file_of
 from .options import json_option, refuse, staging_option
 from .output import note, say
@@ -62,7 +62,7 @@ def command(
         f"what stands behind {kind} is given to it: --reason stands before {kind}",
     )
     if coordinator is None:
-        answer = _put_in(queue_area(invocation, staging), kind, arguments, reason)
+        answer = _put_in(own_queue_area(invocation, staging), kind, arguments, reason)
     else:
         refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
         answer = coordinator.ask(HostAsk(command="add", kind=kind, arguments=arguments, reason=reason))

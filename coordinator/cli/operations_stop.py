@@ -22,7 +22,7 @@ from ..serving.stopping import check_can_stop, see_out, stop
 from . import adapters, output
 from .configuration import configured
 from .elsewhere import Coordinator, coordinator_option
-from .operation_area import queue_area
+from .operation_area import own_queue_area
 from .operation_lines import called
 from .options import json_option, refuse, staging_option
 from .output import counted, duration, note, say
@@ -55,7 +55,7 @@ def command(
     refuse(everything == bool(operations), "say which operations are to stop, by their ids, or --all")
     status = EXIT_OK
     if coordinator is None:
-        area = queue_area(invocation, staging)
+        area = own_queue_area(invocation, staging)
         stopped = _stop(area, operations, everything=everything)
         if not is_served(area):
             serve = ServeConfig() if staging else configured(invocation).serve

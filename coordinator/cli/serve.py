@@ -37,12 +37,14 @@ from ..web.settings import split_address
 from . import adapters, noticing
 from .configuration import configured, found_configuration
 from .identities import configured_identity
+from .operation_area import refuse_foreign
 from .operation_log import OperationHooks, QueueLog
 from .operation_words import checked, needs_of
 from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
 from .schedule_zone import schedule_zone
+from .service_manager import ServiceManager
 from .watching import open_log
 
 Front = Callable[[threading.Event], object]
@@ -95,7 +97,9 @@ def command(
       ssh -L 8080:/var/spool/mailhaul/.mailhaul/serve.sock staging01
     """
     config = configured(invocation)
+    manager = ServiceManager()
     make_directories(config.staging.path)
+    refuse_foreign(config.staging.path)
     clock = adapters.clock()
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_asked_for())
@@ -112,7 +116,9 @@ def command(
         _try_keys(keys, _reported(log))
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
         front = _front(config, invocation, listen, browse, keys, _reported(log), stack)
+        manager.is_ready()
         front(stop)
+        manager.is_stopping()
         note("stopping")
     note("the service has ended")
     return EXIT_OK

@@ -20,6 +20,7 @@ from ..people.local_user import command_act
 from ..people.roles import ROLES, Role
 from . import adapters, output
 from .configuration import configured, staging_area
+from .operation_area import own_area
 from .options import json_option, refuse, staging_option
 from .output import Column, note, say, shown
 from .program import Invocation
@@ -129,7 +130,7 @@ def add(
       mailhaul users add bob --role helpdesk --group staff --group guests
     """
     refuse(no_password and password_file is not None, "--password-file and --no-password")
-    area = staging_area(invocation, staging)
+    area = own_area(invocation, staging)
     accounts = Accounts(area)
     _check_groups(invocation, staging, groups)
     accounts.check_new(name, role, groups)
@@ -152,7 +153,7 @@ def remove(invocation: Invocation, name: str, staging: Path | None, as_json: boo
     Example: somebody who has left
       mailhaul users remove bob
     """
-    area = staging_area(invocation, staging)
+    area = own_area(invocation, staging)
     with _acting(area, "remove user", name):
         Accounts(area).remove(name)
     if as_json:
@@ -177,7 +178,7 @@ def set_password(
     Example: a password from a file of mode 0600
       mailhaul users password anna --password-file new-password
     """
-    area = staging_area(invocation, staging)
+    area = own_area(invocation, staging)
     accounts = Accounts(area)
     accounts.get(name)
     password = _password(name, password_file)
@@ -208,7 +209,7 @@ def set_role(
     Example: somebody may look from now on, and change nothing
       mailhaul users role bob viewer
     """
-    area = staging_area(invocation, staging)
+    area = own_area(invocation, staging)
     accounts = Accounts(area)
     _check_groups(invocation, staging, groups)
     with _acting(area, "change role", name, role=role, groups=groups):
@@ -237,7 +238,7 @@ def make_token(invocation: Invocation, name: str, file: Path | None, staging: Pa
     Example: a token for a program that looks
       mailhaul users token robot --file /etc/robot/mailhaul.token
     """
-    area = staging_area(invocation, staging)
+    area = own_area(invocation, staging)
     accounts = Accounts(area)
     accounts.get(name)
     descriptor = None if file is None else _new_file(file)

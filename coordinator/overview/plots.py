@@ -43,10 +43,12 @@ def bars(
                 f' width="{max(1.0, each - min(2.0, each / 4)):.1f}" height="{tall:.1f}">'
                 f"<title>{escape(bar.hint)}</title></rect>"
             )
-    grid = []
+    grid, below = [], ""
     for tick in range(_TICKS + 1):
         y = _TOP + height - height * tick / _TICKS
-        said = escape(in_words(top * tick / _TICKS))
+        words = in_words(top * tick / _TICKS)
+        said = "" if words == below else escape(words)  # rounded to the same: that of the lower line stands
+        below = words
         grid.append(
             f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>'
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{said}</text>'

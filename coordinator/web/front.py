@@ -14,6 +14,7 @@ from ..people.keys_of_entry import EntryKey
 from ..serving.private_keys import PrivateKeys
 from ..settings import Config
 from .app import make_app
+from .certificates import Certificate
 from .doors import opened, ways
 from .server import serve
 from .site import Admits, site_of
@@ -40,6 +41,8 @@ def front(
     """
     page = config.serve.page
     doors = stack.enter_context(opened(page, config.staging.path, loopback=loopback))
+    if any(door.has_tls for door in doors):
+        Certificate(page)  # what is wrong with it is said before the page is said to be there
 
     def on_error(error: BaseException, number: str) -> None:
         report(f"page, {number}", error if isinstance(error, Exception) else RuntimeError(repr(error)))

@@ -46,6 +46,12 @@ name = "vault"
 kind = "directory"
 path = "{place}/vault"
 
+[schedule]
+zone = "UTC"
+backup = "02:00"
+sweep = "03:00"
+drill = "04:00"
+
 [drill]
 mailboxes = 3
 """
