@@ -87,6 +87,7 @@ class Digest(Record, kw_only=True):
     what runs left out, by reason. Of ``alone`` archives copies count in one place only, since then;
     ``unswept`` ones are in the staging area only. A ``drill`` of the night has proven and failed so many
     mailboxes; ``untried`` says why nothing of a group (PARTITION/GROUP) could be tried, where that is so.
+    The audit log ends with ``audit_end`` (empty: there is none), or its end was cut off.
     """
 
     site: str
@@ -111,6 +112,8 @@ class Digest(Record, kw_only=True):
     lasting: tuple[Lasting, ...] = ()
     unreached: tuple[Unreached, ...] = ()
     coming: tuple[Coming, ...] = ()
+    audit_end: str = ""
+    audit_is_cut: bool = False
 
 
 def problems(digest: Digest) -> list[str]:
@@ -124,6 +127,8 @@ def _problems(digest: Digest) -> Iterator[tuple[str, datetime | None]]:
     yield from ((one.subject, one.since) for one in sorted(open_ones, key=_urgency))
     yield from ((why, None) for why in digest.not_good if not _is_said(why, open_ones))
     yield from ((f"{one.receiver} gets no notices", one.since) for one in digest.unreached)
+    if digest.audit_is_cut:
+        yield "The end of the audit log was cut off", None
 
 
 def _is_said(why: str, lasting: Sequence[Lasting]) -> bool:
@@ -153,6 +158,7 @@ def lines(digest: Digest, zone: tzinfo) -> list[str]:
         *_titled("Proof", _proofs(digest)),
         *_titled("Known", _known(digest, zone)),
         *_titled("Next", _next(digest, zone)),
+        *_titled("The audit log ends so", iter([digest.audit_end] if digest.audit_end else [])),
     ]
 
 

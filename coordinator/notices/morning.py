@@ -14,6 +14,7 @@ from ...proto.structs import Record, field
 from ..catalog import Catalog
 from ..drills.shares import shares
 from ..history import CopyStanding, GoodBackup, RunRecord, UnitRecord
+from ..people.audit import AuditLog
 from ..reasons import NO_FAULT
 from ..scheduling.due import upcoming
 from ..scheduling.entries import Entry, entries, named
@@ -63,6 +64,8 @@ def look_at_night(
     found = _backups(staging, since)
     runs = tuple(map(_run, found.runs))
     drills = [drill for drill in Proofs(staging).drills(_MOST_RUNS) if drill.ended and drill.ended >= since]
+    audit = AuditLog(staging)
+    ended = audit.end()
     return Digest(
         site=site,
         since=since,
@@ -83,6 +86,8 @@ def look_at_night(
         failed_drills=sum(one.failed for one in drills),
         proofs=shares(staging, until) if found.are_there and Proofs(staging).drills(1) else (),
         untried=why_untried(Proofs(staging).untried()),
+        audit_end="" if ended is None else str(ended),
+        audit_is_cut=audit.is_cut,
         lasting=tuple(
             Lasting(
                 event=standing.notice.event,

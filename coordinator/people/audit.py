@@ -1,8 +1,9 @@
 """The audit log: each act that changes something, each look into somebody's mail, and what was refused.
 
 A file that only grows, a JSON object a line. Each line names the SHA-256 of the line before it, so that one
-which is altered or taken out of the middle shows. Whoever can write the file could write all of it anew:
-what guards against that is a copy elsewhere.
+which is altered or taken out of the middle shows. Its end is on record with the service, so that one which is
+cut off shows, too, and the next line says so for good (``lacking``). Whoever can write both could write all
+of it anew: what guards against that is knowing elsewhere how it ended, as the digest of each morning says.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +23,7 @@ from ...proto.errors import BackupError, DamagedError, StagingError
 from ...proto.structs import Record, field, replace
 from ..documents import plain
 from ..flocks import flocked
+from ..service.audit_end import AuditEnd, AuditEnds
 
 _NOTHING_BEFORE = "0" * 64
 _PATIENCE_SECONDS = 10.0
@@ -51,17 +54,21 @@ class Act(Record, kw_only=True):
 
 class Newest(Record, kw_only=True):
     """Acts of the log, the newest first, and the position before which there are older ones (None: there are
-    none)."""
+    none). ``is_cut``: the end of the log is lacking."""
 
     acts: tuple[dict[str, Any], ...]
     older: int | None = None
+    is_cut: bool = False
 
 
 class Flaw(Record):
-    """What is wrong with a line of the log."""
+    """What is wrong with a line of the log, or (``line`` 0) with the log."""
 
     line: int
     problem: str
+
+    def __str__(self) -> str:
+        return f"line {self.line} {self.problem}" if self.line else f"the log {self.problem}"
 
 
 class AuditLog:
@@ -69,6 +76,7 @@ class AuditLog:
 
     def __init__(self, staging: Path) -> None:
         self.path = staging / ".mailhaul" / "audit.jsonl"
+        self._ends = AuditEnds(staging)
 
     def append(self, act: Act) -> None:
         """Add an act; it is durable on return. Raises StagingError: what can't be written down must not be
@@ -91,11 +99,19 @@ class AuditLog:
             # A line that a crash cut off stays as it is: the next names it as any other.
             ending = b"\n" if last and not last.endswith(b"\n") else b""
             document = {**_encoded(act), "before": _digest(last)}
+            if further := _behind_torn(file.fileno()):
+                document["before_that"] = further
+            known = self._ends.known()
+            if known is not None and not _stood(file.fileno(), known):
+                document["lacking"] = str(known)
             line = json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n"
             _write_all(file.fileno(), ending + line)
             os.fsync(file.fileno())
+            end = AuditEnd(os.fstat(file.fileno()).st_size, _digest(line))
         if is_new:
             sync_directory(self.path.parent)
+        # A crash before this leaves the log longer than is known, which is as it should be.
+        self._ends.note(end)
 
     @contextmanager
     def acting(self, act: Act) -> Iterator[dict[str, object]]:
@@ -128,6 +144,7 @@ class AuditLog:
         its end). No more is read for them than some 16 MB: where that was not enough, fewer are given, with
         the position to go on from. Raises StagingError."""
         found: list[dict[str, Any]] = []
+        is_cut = self.is_cut
         try:
             with self.path.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)
@@ -136,25 +153,66 @@ class AuditLog:
                     if (act := _decoded(line)) is not None and is_meant(act):
                         found.append(act)
                     if position and (len(found) == count or end - position > _MOST_READ_BYTES):
-                        return Newest(acts=tuple(found), older=position)
+                        return Newest(acts=tuple(found), older=position, is_cut=is_cut)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise StagingError(
                 f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
             ) from error
-        return Newest(acts=tuple(found))
+        return Newest(acts=tuple(found), is_cut=is_cut)
+
+    def end(self) -> AuditEnd | None:
+        """How it ends as of now; None for one that is empty. Raises StagingError."""
+        try:
+            with self.path.open("rb") as file:
+                last = _last_line(file.fileno())
+                return AuditEnd(file.seek(0, os.SEEK_END), _digest(last)) if last else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StagingError(
+                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
+            ) from error
+
+    def stood(self, end: AuditEnd) -> bool:
+        """Whether the log has what it had when this was its end. Raises StagingError."""
+        try:
+            with self.path.open("rb") as file:
+                return _stood(file.fileno(), end)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StagingError(
+                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
+            ) from error
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether what was written last is not there any more. Raises StagingError, DamagedError."""
+        known = self._ends.known()  # first: the log only grows
+        return known is not None and not self.stood(known)
 
     def flaws(self) -> Iterator[Flaw]:
         """What is wrong with the log, from its beginning on. A line that a crash cut off is named by the next
-        as any other, so it is no flaw unless it is the last. Raises StagingError."""
+        as any other, so it is no flaw unless it is the last. Raises StagingError, DamagedError."""
+        is_cut = self.is_cut
         before, number, named = _NOTHING_BEFORE, 0, ""
+        linked: list[str] = []  # as of ``_behind_torn``, with the line itself
         for number, line in enumerate(self._lines(), 1):
-            named = _named(line)
-            if named and named != before:
+            act = _decoded(line) or {}
+            named = str(act.get("before", ""))
+            if named and (named != before or act.get("before_that", linked[1:]) != linked[1:]):
                 yield Flaw(number, "does not follow the line before it: something was altered or removed")
+            if "lacking" in act:
+                yield Flaw(number, f"was written where the end had been cut off: that was {act['lacking']}")
             before = _digest(line)
-        if number and not named:
+            linked = [before] if named else [before, *linked]
+        if is_cut and not number:
+            yield Flaw(0, "is gone")
+        elif is_cut:
+            yield Flaw(number, "is the last, and others were written behind it: the end was cut off")
+        elif number and not named:
             yield Flaw(number, "is the last, and is cut off")
 
     def _lines(self) -> Iterator[bytes]:
@@ -172,7 +230,7 @@ class AuditLog:
 def check(log: AuditLog) -> None:
     """Raises DamagedError for the first flaw of a log."""
     for flaw in log.flaws():
-        raise DamagedError(f"{log.path}: line {flaw.line} {flaw.problem}", path=str(log.path), line=flaw.line)
+        raise DamagedError(f"{log.path}: {flaw}", path=str(log.path), line=flaw.line)
 
 
 def _decoded(line: bytes) -> dict[str, Any] | None:
@@ -204,14 +262,6 @@ def _backwards(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
         yield 0, begun
 
 
-def _named(line: bytes) -> str:
-    """The hash that a line names; empty for one that is cut off."""
-    try:
-        return str(json.loads(line)["before"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
 def _write_all(fd: int, data: bytes) -> None:
     """A disk that is nearly full takes a part of it without any error: that comes with the rest."""
     left = memoryview(data)
@@ -219,9 +269,25 @@ def _write_all(fd: int, data: bytes) -> None:
         left = left[os.write(fd, left) :]
 
 
-def _last_line(fd: int) -> bytes:
+def _behind_torn(fd: int) -> list[str]:
+    """Where the last line is one that a crash cut off: the digests of the lines before it, up to the last
+    that is whole, the newest first. What a torn line would have said of them is lost."""
     size = os.fstat(fd).st_size
-    tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    begin = max(0, size - _TAIL_BYTES)
+    lines = os.pread(fd, size - begin, begin).splitlines()[::-1]
+    torn = list(takewhile(lambda line: "before" not in (_decoded(line) or {}), lines))
+    return [_digest(line) for line in lines[1 : len(torn) + 1]]
+
+
+def _stood(fd: int, end: AuditEnd) -> bool:
+    return end.size_bytes <= os.fstat(fd).st_size and _digest(_last_line(fd, end.size_bytes)) == end.digest
+
+
+def _last_line(fd: int, size: int | None = None) -> bytes:
+    """The last line of a file, or of so many bytes of it."""
+    size = os.fstat(fd).st_size if size is None else size
+    begin = max(0, size - _TAIL_BYTES)
+    tail = os.pread(fd, size - begin, begin)
     return tail[tail.rstrip(b"\n").rfind(b"\n") + 1 :]
 
 

@@ -10,12 +10,13 @@ counts how often in a row one ended by force there; ``parts`` are those of mailb
 several nights. ``notices`` are what became of each cause that people hear of, ``sayings`` what is said of
 them; ``said`` counts that for good; ``deliveries`` are still to be made, and ``channels`` tell how they went.
 ``space`` is how full places were, day by day (``free_bytes`` -1: nobody knows); ``nights`` are those that
-were looked at, and whether the dead man's switch was worked after them.
+were looked at, and whether the dead man's switch was worked after them. ``audit_end`` is how long the audit
+log was when it was written last, and the hash of its last line.
 """
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 """Kept in user_version. A change of the tables raises it."""
 
 _BEGUN = """CREATE TABLE begun (
@@ -43,6 +44,11 @@ _PARTS = """CREATE TABLE parts (
     lacks TEXT NOT NULL,
     PRIMARY KEY (partition, grp, user, folder, first)) WITHOUT ROWID"""
 
+_AUDIT_END = """CREATE TABLE audit_end (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    size_bytes INTEGER NOT NULL,
+    digest TEXT NOT NULL)"""
+
 UPGRADES = {
     1: (
         "ALTER TABLE proofs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
@@ -55,6 +61,7 @@ UPGRADES = {
         _PARTS,
         "PRAGMA user_version = 3",
     ),
+    3: (_AUDIT_END, "PRAGMA user_version = 4"),
 }
 """How the tables of an earlier version become those of the next one."""
 
@@ -191,5 +198,6 @@ TABLES = (
         attempts INTEGER NOT NULL DEFAULT 0,
         retry TEXT,
         error TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
+    _AUDIT_END,
     f"PRAGMA user_version = {VERSION}",
 )

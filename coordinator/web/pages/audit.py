@@ -51,6 +51,7 @@ def page(visit: Visit) -> Response:
         "audit.html",
         asked=asked,
         acts=shown.acts,
+        is_cut=shown.is_cut,
         older=None if shown.older is None else f"/audit?{urlencode(words)}",
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.people.audit import Act, AuditLog, check, is_about
+from mailhaul.coordinator.service.audit_end import AuditEnd, AuditEnds
 from mailhaul.proto.errors import DamagedError, StagingError
 
 WHEN = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
@@ -48,7 +49,7 @@ def test_an_empty_log_is_whole(tmp_path: Path) -> None:
 def test_a_line_that_is_gone_or_altered_is_seen(log: AuditLog, place: int) -> None:
     lines = log.path.read_bytes().splitlines(keepends=True)
     log.path.write_bytes(b"".join(lines[:place] + lines[place + 1 :]))
-    assert [flaw.line for flaw in log.flaws()] == [place + 1]
+    assert [flaw.line for flaw in log.flaws()] == [place + 1, 8]  # and its end is not where it was
     altered = lines[place].replace(b"anna", b"bert")
     log.path.write_bytes(b"".join([*lines[:place], altered, *lines[place + 1 :]]))
     assert [flaw.line for flaw in log.flaws()] == [place + 2]
@@ -61,15 +62,79 @@ def test_a_line_that_is_gone_or_altered_is_seen(log: AuditLog, place: int) -> No
 
 def test_it_goes_on_behind_a_line_that_a_crash_cut_off(log: AuditLog) -> None:
     whole = log.path.read_bytes()
-    log.path.write_bytes(whole[:-20])
-    assert [flaw.line for flaw in log.flaws()] == [9]
+    log.path.write_bytes(whole + whole.splitlines()[-1][:-20])
+    assert [flaw.line for flaw in log.flaws()] == [10]
     log.append(act(10))
     check(log)  # whoever wrote the next line has seen it so
     torn = log.path.read_bytes()
     log.path.write_bytes(torn.replace(b"user8", b"user9"))
-    assert [flaw.line for flaw in log.flaws()] == [10]
+    assert [flaw.line for flaw in log.flaws()] == [11]
+    for place in (8, 9):  # the line that was cut off, or that before it, alone
+        lines = torn.splitlines(keepends=True)
+        lines[place] = lines[place].replace(b"user8", b"user9")
+        log.path.write_bytes(b"".join(lines))
+        assert [flaw.line for flaw in log.flaws()] == [11]
+    log.path.write_bytes(torn + b"torn\ntorn")
+    log.append(act(11))
+    check(log)
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    for place in (10, 11, 12):
+        log.path.write_bytes(
+            b"".join([*lines[:place], lines[place].replace(b"o", b"0"), *lines[place + 1 :]])
+        )
+        assert [flaw.line for flaw in log.flaws()] == [14], place
     log.path.write_bytes(torn)
-    assert [one["on"] for one in log.acts()][-2:] == ["/primary/staff/user7", "/primary/staff/user10"]
+    assert [one["on"] for one in log.acts()][-2:] == ["/primary/staff/user8", "/primary/staff/user10"]
+
+
+@pytest.mark.parametrize("lines", [0, 1, 8])
+def test_an_end_that_is_cut_off_is_seen_and_stays_so(log: AuditLog, lines: int) -> None:
+    whole = log.path.read_bytes().splitlines(keepends=True)
+    ended = log.end()
+    assert ended == AuditEnd(len(b"".join(whole)), hashlib.sha256(whole[-1].rstrip(b"\n")).hexdigest())
+    assert (log.is_cut, log.stood(ended)) == (False, True)
+    log.path.write_bytes(b"".join(whole[:lines]))
+    assert [flaw.line for flaw in log.flaws()] == [lines]  # 0: all of it
+    assert (log.is_cut, log.stood(ended), log.newest(5, lambda _: True).is_cut) == (True, False, True)
+    with pytest.raises(DamagedError, match=r"cut off|is gone"):
+        check(log)
+    for number in range(20, 40):  # whoever writes on does not hide it
+        log.append(act(number))
+    (flaw,) = log.flaws()
+    assert flaw.line == lines + 1
+    assert str(ended) in flaw.problem
+    assert (log.is_cut, log.stood(ended)) == (False, False)
+
+
+def test_a_log_that_is_gone_is_missed(log: AuditLog) -> None:
+    log.path.unlink()
+    assert list(map(str, log.flaws())) == ["the log is gone"]
+    log.append(act(1))
+    assert [flaw.line for flaw in log.flaws()] == [1]
+
+
+def test_what_a_crash_kept_from_being_noted_is_no_flaw(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise StagingError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEnds, "note", killed)
+        with pytest.raises(StagingError):
+            log.append(act(9))
+    check(log)
+    log.append(act(10))
+    check(log)
+    assert len(list(log.acts())) == 11
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "1:", "x:" + "0" * 64, "1:" + "0" * 63, "1:" + "G" * 64, "-1:" + "0" * 64]
+)
+def test_what_is_no_end_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="BYTES:HASH"):
+        AuditEnd.parse(text)
 
 
 def test_whatever_stands_in_a_field_is_one_line(tmp_path: Path) -> None:

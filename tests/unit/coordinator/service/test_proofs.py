@@ -102,7 +102,7 @@ def test_records_of_the_version_before_are_brought_up_to_date(tmp_path: Path) ->
     before = proof(proofs.begin(1, NOW), "jane", "failed")
     proofs.note(before)
     with writing(tmp_path) as database:
-        for table in ("begun", "parts"):
+        for table in ("begun", "parts", "audit_end"):
             database.execute(f"DROP TABLE {table}")
         for column in ("deaths", "parts", "parts_proven"):
             database.execute(f"ALTER TABLE proofs DROP COLUMN {column}")

@@ -354,4 +354,9 @@ def test_the_audit_log_is_a_page_for_operators(site: Site) -> None:
     assert (acts[0]["who"], acts[0]["role"], acts[0]["what"]) == ("olga", "operator", "log in")
     assert client.get("/audit?before=x").status_code == 400
     assert client.get("/api/v1/audit?count=0").status_code == 400
+    assert ("cut off" in text, client.get("/api/v1/audit").json()["is_cut"]) == (False, False)
+    lines = site.audit.path.read_bytes().splitlines(keepends=True)
+    site.audit.path.write_bytes(b"".join(lines[:-1]))
+    assert "The end of the audit log was cut off" in client.get("/audit").text
+    assert client.get("/api/v1/audit").json()["is_cut"]
     assert "that you look for" in client.get("/audit?on=/nowhere").text
