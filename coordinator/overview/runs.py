@@ -49,6 +49,16 @@ class RunDetails(Record, kw_only=True):
     reasons: Mapping[str, int] = field(default_factory=dict)
 
 
+class RunUnits(Record, kw_only=True):
+    """Units of a run, failed ones first, of so many in all (``total``). ``behind`` is what to ask for the
+    following ones with, None if there are none."""
+
+    run: RunId
+    units: tuple[UnitRecord, ...]
+    total: int
+    behind: int | None = None
+
+
 class SkippedEntries(Record, kw_only=True):
     """What the units of a run left out, in the order of their commits. ``behind`` is what to ask for the
     following ones with, None if there are none."""
@@ -91,16 +101,28 @@ def run_list(catalog: CatalogReader, before: RunId | None = None, most: int = MO
 def run_details(catalog: CatalogReader, staging: Path, run: str, most: int = MOST) -> RunDetails:
     """All of one run, named by its id or a time. Raises NotFoundError, UsageError."""
     record = catalog.run(run)
-    units = sorted(catalog.units(record.run), key=lambda one: one.state not in ("failed", "planned"))
     return RunDetails(
         run=listed_runs(catalog, [record])[0],
-        units=tuple(units[:most]),
+        units=run_units(catalog, record.run, most=most).units,
         alarm_entries=catalog.alarms(record.run)[:most],
         failed_partitions=catalog.unlisted(record.run)[:most],
         left_out=catalog.left_out(record.run)[:most],
         departed_mailboxes=tuple(islice(catalog.departures(record.run), most)),
         failed_hooks=tuple(failures_of(staging, record.run)[:most]),
         reasons=dict(catalog.reasons(record.run).most_common()),
+    )
+
+
+def run_units(catalog: CatalogReader, run: str, behind: int = 0, most: int = MOST) -> RunUnits:
+    """A page of the units of a run, behind so many others. Raises NotFoundError, UsageError."""
+    found = catalog.run(run).run
+    units = sorted(catalog.units(found), key=lambda unit: unit.state not in ("failed", "planned"))
+    end = behind + most
+    return RunUnits(
+        run=found,
+        units=tuple(units[behind:end]),
+        total=len(units),
+        behind=end if end < len(units) else None,
     )
 
 

@@ -18,10 +18,12 @@ from ...overview.plots import Bar, bars
 from ...overview.runs import (
     RunDetails,
     RunList,
+    RunUnits,
     SkippedEntries,
     listed_runs,
     run_details,
     run_list,
+    run_units,
     skipped_entries,
 )
 from ...texts import number, size
@@ -106,6 +108,15 @@ def run(visit: Visit) -> RunDetails:
         return run_details(catalog, visit.site.staging, visit.named("run"))
 
 
+def units(visit: Visit) -> RunUnits:
+    """Its units."""
+    behind = visit.query.behind
+    if not 0 <= behind < 10**18:
+        raise UsageError("the number of a unit is expected")
+    with Catalog.open(visit.site.staging) as catalog:
+        return run_units(catalog, visit.named("run"), behind)
+
+
 def skipped(visit: Visit) -> SkippedEntries:
     """What it left out."""
     with Catalog.open(visit.site.staging) as catalog:
@@ -164,15 +175,24 @@ def night_page(visit: Visit) -> Response:
 
 
 def run_page(visit: Visit) -> Response:
-    """One run, and a page of what it left out."""
-    behind = visit.asked("behind", "0")
-    if not (behind.isdecimal() and len(behind) < 19):
+    """One run, a page of its units, and a page of what it left out."""
+    behind, units_behind = visit.asked("behind", "0"), visit.asked("units", "0")
+    if not all(number.isdecimal() and len(number) < 19 for number in (behind, units_behind)):
         raise UsageError("the number of an entry is expected")
     name = visit.named("run")
     with Catalog.open(visit.site.staging) as catalog:
         details = run_details(catalog, visit.site.staging, name)
         entries = skipped_entries(catalog, details.run.run, int(behind))
-    return visit.page("run.html", details=details, run=details.run, entries=entries, behind=int(behind))
+        shown = run_units(catalog, details.run.run, int(units_behind))
+    return visit.page(
+        "run.html",
+        details=details,
+        run=details.run,
+        entries=entries,
+        behind=int(behind),
+        units=shown,
+        units_behind=int(units_behind),
+    )
 
 
 # Within
@@ -282,6 +302,14 @@ ROUTES = (
         allows=VIEWER,
         summary="One run: its id, latest, or a time",
         answer=RunDetails,
+    ),
+    Resource(
+        path="/runs/{run}/units",
+        answers=units,
+        allows=VIEWER,
+        summary="The units of a run, in pages",
+        query=EntriesAsked,
+        answer=RunUnits,
     ),
     Resource(
         path="/runs/{run}/skipped",

@@ -10,9 +10,15 @@ import pytest
 
 from mailhaul.bench.macro import catalogs
 from mailhaul.coordinator.catalog import Catalog
-from mailhaul.coordinator.history import GoodBackup, RunRecord
+from mailhaul.coordinator.history import GoodBackup, RunRecord, UnitRecord
 from mailhaul.coordinator.overview.nights import last_night, look_at_last_night, nights_between, nights_of
-from mailhaul.coordinator.overview.runs import ListedRun, run_details, run_list, skipped_entries
+from mailhaul.coordinator.overview.runs import (
+    ListedRun,
+    run_details,
+    run_list,
+    run_units,
+    skipped_entries,
+)
 from mailhaul.proto.records import RunId, Skipped
 
 MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -147,3 +153,20 @@ def test_pages_of_runs_and_of_what_they_left_out_hold_everything_once(small: Pat
     assert len(details.units) == 3
     assert details.run.skipped == found[[one.run for one in found].index(run)].skipped
     assert sum(details.reasons.values()) == len(entries)
+
+
+def test_the_units_of_a_run_come_in_pages_failed_ones_first(small: Path) -> None:
+    with Catalog.open(small) as catalog:
+        newest = max(catalog.runs(), key=lambda record: record.failed_units).run
+        whole = catalog.units(newest)
+        seen: list[UnitRecord] = []
+        behind: int | None = 0
+        while behind is not None:
+            part = run_units(catalog, newest, behind, most=3)
+            assert part.total == len(whole) > 3
+            seen += part.units
+            behind = part.behind
+        assert sorted(map(repr, seen)) == sorted(map(repr, whole))
+        states = [unit.state in ("failed", "planned") for unit in seen]
+        assert (any(states), states) == (True, sorted(states, reverse=True))
+        assert run_units(catalog, newest, 10**17).units == ()

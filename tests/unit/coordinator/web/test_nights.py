@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mailhaul.bench.macro import catalogs
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.documents import plain
+from mailhaul.coordinator.overview import runs
 from mailhaul.coordinator.overview.runs import listed_runs
 from mailhaul.tests.pages import SettableClock, logged_in, make_site, operator
 
@@ -43,6 +45,24 @@ def test_the_calendar_leads_to_each_night_and_that_to_its_runs(client: TestClien
     assert f'href="/runs/{run}"' in night
     details = client.get(f"/runs/{run}").text
     assert "the store does not answer" in details
+
+
+def test_the_units_of_a_run_are_paged(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs.run_units, "__defaults__", (0, 2))
+    whole = client.get("/api/v1/runs/latest/units").json()
+    address, seen = "/runs/latest", []
+    while address:
+        page = client.get(address).text
+        seen += re.findall(r'<th scope="row" class="path">([^<]+)</th>', page)
+        onward = re.search(r'rel="next" href="([^"]+units=[^"#]+)#units"', page)
+        address = onward[1] if onward else ""
+    assert len(seen) == len(set(seen)) == whole["total"] > 4
+    assert f"{whole['total']} of {whole['total']}" in page
+    assert "The first units" in page
+    assert whole["behind"] == 2
+    assert len(client.get("/api/v1/runs/latest/units?behind=2").json()["units"]) == 2
+    assert client.get("/api/v1/runs/latest/units?behind=-1").status_code == 400
+    assert client.get("/runs/latest?units=-1").status_code == 400
 
 
 def catalogs_run(day: str) -> str:
