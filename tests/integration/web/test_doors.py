@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket as sockets
 import ssl
 import stat
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx2 as httpx
@@ -47,7 +49,8 @@ def test_the_socket_is_for_its_owner_and_goes_with_the_service(tmp_path: Path) -
             assert client.get("/now").status_code == 200
             assert client.get("/now", headers={"host": "evil.example"}).status_code == 403
     assert not socket.exists()
-    socket.parent.joinpath("serve.sock").touch()  # what a killed one left behind
+    with closing(sockets.socket(sockets.AF_UNIX)) as left_behind:  # by one that was killed
+        left_behind.bind(str(Path(served.place, "s", "serve.sock")))
     with served.serving() as process:
         line_with(process, "the page is at unix:")
         with at_socket(served) as client:
