@@ -239,8 +239,10 @@ def _serve_metrics(config: Config, clock: Clock, listen: str, stack: ExitStack) 
         return
     from ..monitoring.exposition import make_registry, serve_metrics
     from ..monitoring.metrics import staging_collectors
+    from ..monitoring.schedule_metrics import ScheduleCollector
 
-    registry = make_registry(*staging_collectors(config, clock))
+    schedule = ScheduleCollector(config, _zone(config), clock)
+    registry = make_registry(*staging_collectors(config, clock), schedule)
     server = stack.enter_context(serve_metrics(registry, listen))
     note(f"metrics at {listen.rpartition(':')[0]}:{server.port}")
 

@@ -10,6 +10,7 @@ from typing import Literal
 from ...proto.structs import Record
 from ..catalog.reading import CatalogReader
 from ..history import GoodBackup, RunRecord
+from ..scheduling.lateness import PlannedBackups
 from ..texts import counted
 
 Verdict = Literal["good", "fair", "bad", "running", "none"]
@@ -17,7 +18,9 @@ Verdict = Literal["good", "fair", "bad", "running", "none"]
 ``bad``: a run ended early, or mailboxes were not reached. ``none``: nothing ran."""
 
 LATE = timedelta(hours=30)
-"""After so long without a run the last night is missing."""
+"""After so long without a run the last night is missing, where no schedule says when one was due."""
+
+_MOST_LATE = 5
 
 
 class Night(Record, kw_only=True):
@@ -112,17 +115,25 @@ def night_of(day: date, runs: Sequence[RunRecord]) -> Night:
     )
 
 
-def look_at_last_night(catalog: CatalogReader, now: datetime) -> LastNight:
-    """How it stands at a time (aware)."""
+def look_at_last_night(
+    catalog: CatalogReader, now: datetime, planned: PlannedBackups | None = None
+) -> LastNight:
+    """How it stands at a time (aware). Without what is ``planned``, or where nobody has seen to that, there
+    should be a run each night."""
     newest = next(iter(catalog.runs(1)), None)
     if newest is None:
-        return last_night(None, (), now)
+        return last_night(None, (), now, planned)
     day = newest.started.astimezone(UTC).date()
     (night,) = nights_between(catalog, day, day).nights
-    return last_night(night, catalog.last_good(), now)
+    return last_night(night, catalog.last_good(), now, planned)
 
 
-def last_night(night: Night | None, good: Sequence[GoodBackup], now: datetime) -> LastNight:
+def last_night(
+    night: Night | None,
+    good: Sequence[GoodBackup],
+    now: datetime,
+    planned: PlannedBackups | None = None,
+) -> LastNight:
     """The same, of the day that ran last and the standing of the groups."""
     if night is None:
         return LastNight(verdict="none", headline="Nothing was backed up yet")
@@ -132,9 +143,15 @@ def last_night(night: Night | None, good: Sequence[GoodBackup], now: datetime) -
     began = night.runs[0].started
     verdict, headline = night.verdict, _HEADLINES[night.verdict]
     lines = [] if verdict == "good" else [night.why]
-    if now - began > LATE and verdict != "running":
-        verdict = "bad"
-        headline = f"No backup since {began:%A, %d %B %Y}"
+    is_planned = planned is not None and planned.are_known
+    late = _late(good, planned, now) if planned and is_planned and verdict != "running" else []
+    lines += late[:_MOST_LATE]
+    if len(late) > _MOST_LATE:
+        lines.append(f"so are {counted(len(late) - _MOST_LATE, 'other group')}")
+    if late:
+        verdict, headline = "bad", "A backup that was planned is lacking"
+    elif now - began > LATE and verdict != "running" and not is_planned:
+        verdict, headline = "bad", f"No backup since {began:%A, %d %B %Y}"
     if behind:
         verdict = "fair" if verdict == "good" else verdict
         lines.append(f"{counted(behind, 'mailbox', 'mailboxes')} of {mailboxes:,} could not be stored whole")
@@ -161,6 +178,20 @@ _HEADLINES: dict[Verdict, str] = {
     "running": "A backup is under way",
     "none": "Nothing ran",
 }
+
+
+def _late(good: Iterable[GoodBackup], planned: PlannedBackups, now: datetime) -> list[str]:
+    """Groups of which nothing was stored since that was planned; of others it is said that nothing ever
+    was."""
+    lines = []
+    for backup in good:
+        since = planned.wanted_since(backup.group, now)
+        if since is not None and backup.newest is not None and backup.newest < since:
+            lines.append(
+                f"{backup.partition}/{backup.group} is late: nothing was stored since it was due on "
+                f"{since.astimezone(UTC):%A, %d %B %Y, %H:%M} UTC"
+            )
+    return lines
 
 
 def _verdict(run: RunRecord) -> Verdict:

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,14 @@ from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
+from mailhaul.coordinator.monitoring.schedule_metrics import ScheduleCollector
+from mailhaul.coordinator.scheduling.settings import ScheduleConfig
+from mailhaul.coordinator.scheduling.timings import parse
+from mailhaul.coordinator.service.handled import HandledMoments
 from mailhaul.coordinator.service.nights import Nights
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.proofs import Proofs
-from mailhaul.coordinator.service.records import Request
+from mailhaul.coordinator.service.records import Handled, Request
 from mailhaul.coordinator.settings import Config, StagingConfig, own_directory
 from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.coordinator.sweeping.record import note_sweep
@@ -319,8 +324,14 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     course.planned(make_plan(make_unit(), left_out=1))
     course.failed(Failure(what="p", error=StoreError("gone")))
     partition = make_unit().partition
-    config = Config(staging=StagingConfig(path=staging), partitions=(partition,))
-    write_textfile(make_registry(*staging_collectors(config, FakeClock(), course.status)), staging / "m.prom")
+    schedule = ScheduleConfig(backup=(parse("02:00"),))
+    config = Config(staging=StagingConfig(path=staging), partitions=(partition,), schedule=schedule)
+    HandledMoments(staging).begin({"backup": Handled(moment=utc(START), full=utc(START))}, ())
+    collectors = (
+        *staging_collectors(config, FakeClock(), course.status),
+        ScheduleCollector(config, UTC, FakeClock()),
+    )
+    write_textfile(make_registry(*collectors), staging / "m.prom")
     families = text_string_to_metric_families((staging / "m.prom").read_text())
     found: set[str] = set()
     for family in families:

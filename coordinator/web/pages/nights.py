@@ -26,6 +26,8 @@ from ...overview.runs import (
     run_units,
     skipped_entries,
 )
+from ...scheduling.lateness import PlannedBackups
+from ...service.handled import HandledMoments
 from ...texts import number, size
 from ..routes import VIEWER, Page, Resource
 from ..visits import Visit
@@ -90,7 +92,7 @@ def nights(visit: Visit) -> Nights:
 def last_night(visit: Visit) -> LastNight:
     """How it stands."""
     with Catalog.open(visit.site.staging) as catalog:
-        return look_at_last_night(catalog, visit.site.now())
+        return look_at_last_night(catalog, visit.site.now(), _planned(visit))
 
 
 def runs(visit: Visit) -> RunList:
@@ -135,7 +137,7 @@ def nights_page(visit: Visit) -> Response:
     try:
         with Catalog.open(visit.site.staging) as catalog:
             found = nights_between(catalog, first, today).nights
-            last = look_at_last_night(catalog, visit.site.now())
+            last = look_at_last_night(catalog, visit.site.now(), _planned(visit))
             oldest = catalog.oldest_run()
     except NotFoundError:  # there is no catalog before the first run
         return visit.page("nights_none.html")
@@ -238,6 +240,11 @@ def month_of(found: Sequence[Night], first: date, since: str, before: str) -> Mo
         weeks=tuple(tuple(cells[at : at + 7]) for at in range(0, len(cells), 7)),
         counts=Counter(one.verdict for one in mine if since <= one.day < before or one.runs),
     )
+
+
+def _planned(visit: Visit) -> PlannedBackups:
+    site = visit.site
+    return PlannedBackups(site.config, HandledMoments(site.staging).all(), site.zone)
 
 
 def _today(visit: Visit) -> date:

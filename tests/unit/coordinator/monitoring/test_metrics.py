@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,12 @@ from mailhaul.coordinator.monitoring.metrics import (
     SpaceCollector,
     staging_collectors,
 )
+from mailhaul.coordinator.monitoring.schedule_metrics import ScheduleCollector
 from mailhaul.coordinator.monitoring.status import status_file
+from mailhaul.coordinator.scheduling.settings import ScheduleConfig
+from mailhaul.coordinator.scheduling.timings import parse
+from mailhaul.coordinator.service.handled import HandledMoments
+from mailhaul.coordinator.service.records import Handled
 from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.proto.errors import BackupError, HostLostError, StoreError, UsageError
@@ -320,3 +326,19 @@ def test_a_textfile_is_whole_and_for_everybody(tmp_path: Path) -> None:
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UsageError, match=r"is no ADDRESS:PORT such as 127\.0\.0\.1:9410"):
         serve_metrics(CollectorRegistry(), address)
+
+
+def test_since_when_backups_are_wanted_by_the_schedule(tmp_path: Path) -> None:
+    schedule = ScheduleConfig(backup=(parse("02:00"),))
+    config = Config(staging=StagingConfig(path=tmp_path), partitions=(PARTITION,), schedule=schedule)
+    registry = make_registry(ScheduleCollector(config, UTC, FakeClock()))
+    assert samples(registry) == {}  # nobody sees to the schedule
+    now = utc(FakeClock().now())
+    begun = now - timedelta(days=9)
+    HandledMoments(tmp_path).begin({"backup": Handled(moment=begun, full=begun)}, ())
+    (wanted,) = samples(registry).values()
+    due = datetime.fromtimestamp(wanted, UTC)
+    assert (due.hour, due.minute) == (2, 0)
+    assert timedelta(hours=6) <= now - due < timedelta(hours=30)
+    HandledMoments(tmp_path).begin({"backup": Handled(moment=now, full=now)}, ())
+    assert list(samples(registry).values()) == [0]

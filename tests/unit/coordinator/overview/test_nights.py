@@ -19,6 +19,11 @@ from mailhaul.coordinator.overview.runs import (
     run_units,
     skipped_entries,
 )
+from mailhaul.coordinator.scheduling.lateness import PlannedBackups
+from mailhaul.coordinator.scheduling.settings import GroupTimes, ScheduleConfig
+from mailhaul.coordinator.scheduling.timings import parse
+from mailhaul.coordinator.service.records import Handled
+from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.proto.records import RunId, Skipped
 
 MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -84,6 +89,42 @@ def test_days_without_a_run_are_days_too() -> None:
         ("2026-11-23", "good"),
         ("2026-11-24", "none"),
     ]
+
+
+def test_where_backups_are_planned_they_are_late_when_one_is_lacking() -> None:
+    config = Config(
+        staging=StagingConfig(path=Path("/nowhere")),
+        partitions=(),
+        schedule=ScheduleConfig(
+            backup=(parse("mon 02:00"),), groups={"daily": GroupTimes(backup=(parse("02:00"),))}
+        ),
+    )
+    begun = Handled(moment=MONDAY, full=MONDAY)
+    planned = PlannedBackups(config, {"backup": begun, "backup:daily": begun}, UTC)
+
+    def stored(partition: str, group: str) -> GoodBackup:
+        newest = MONDAY + timedelta(minutes=9)
+        return GoodBackup(
+            partition=partition, group=group, run=None, sealed=newest, newest=newest, mailboxes=10
+        )
+
+    (night,) = nights_of([run()], MONDAY.date(), MONDAY.date())
+    weekly, daily = stored("primary", "a"), stored("primary", "daily")
+    # Three days later nothing is late that is planned for each week.
+    assert last_night(night, [weekly], MONDAY + timedelta(days=3), planned).verdict == "good"
+    assert last_night(night, [weekly], MONDAY + timedelta(days=7, hours=5), planned).verdict == "good"
+    late = last_night(night, [weekly], MONDAY + timedelta(days=7, hours=6), planned)
+    assert (late.verdict, late.headline) == ("bad", "A backup that was planned is lacking")
+    assert late.lines == (
+        "primary/a is late: nothing was stored since it was due on Monday, 30 November 2026, 02:00 UTC",
+    )
+    late = last_night(night, [weekly, daily], MONDAY + timedelta(days=1, hours=6), planned)
+    assert (late.verdict, len(late.lines), "primary/daily" in late.lines[0]) == ("bad", 1, True)
+    many = [stored(f"p{number}", "daily") for number in range(7)]
+    late = last_night(night, many, MONDAY + timedelta(days=1, hours=6), planned)
+    assert (len(late.lines), late.lines[-1]) == (6, "so are 2 other groups")
+    (night,) = nights_of([run(state="running", ended=None)], MONDAY.date(), MONDAY.date())
+    assert last_night(night, [daily], MONDAY + timedelta(days=1, hours=6), planned).verdict == "running"
 
 
 def test_the_last_night_in_words() -> None:
