@@ -22,6 +22,7 @@ import pytest
 from mailhaul.groups.renames import parse_renames
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.errors import EXIT_DAMAGED
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import messages_of
 from mailhaul.tests.integration.accounts import fill, message_files
@@ -191,6 +192,37 @@ def test_progress_is_seen_from_the_staging_host(
     assert len(seen) == 1
     ((host, unit),) = seen
     assert (host, unit.partition("/")[0]) == ("store02", "two")
+
+
+def test_a_drill_compares_with_the_live_store_on_its_hosts(
+    network: Network, cluster: RayCluster, generated: Path, tmp_path: Path
+) -> None:
+    """A mailbox is restored on the staging host, from the destination, and looked at where it lives."""
+    here = Installation(network, cluster, tmp_path)
+    share = Share(name="two", path=f"{generated}/{{domain}}/{{user}}/Maildir", hosts=("store02",))
+    config = here.configure([share])
+    more = {"kind": "directory", "path": str(tmp_path / "vault")}
+    tables = "".join(f"{key} = {json.dumps(value)}\n" for key, value in more.items())
+    sweep = '[sweep]\ncopies = ["vault"]\nlook_again = "0s"\nkeep_staged = "0s"\nkeep_newest = false\n'
+    drills = '[drill]\nreserve = "1 MB"\nmailboxes = 1\n'
+    config.write_text(f'{config.read_text()}[[destination]]\nname = "vault"\n{tables}{sweep}{drills}')
+    with here.receiving(config):
+        here.run(config, "destination check", "vault")
+        here.run(config, "backup")
+        here.run(config, "sweep")
+        done = here.run(config, "drill")
+        (proof,) = done["proofs"]
+        assert (proof["outcome"], proof["place"]) == ("proven", "vault")
+        assert proof["alive"] == proof["messages"] > 0
+        user = proof["user"]
+        name, _, domain = user.partition("@")
+        message = min((generated / domain / name / "Maildir" / "cur").iterdir())
+        status = message.stat()
+        message.write_bytes(message.read_bytes().swapcase())
+        os.utime(message, ns=(status.st_atime_ns, status.st_mtime_ns))
+        done = here.run(config, "drill", f"/two/user/{user}", status=EXIT_DAMAGED)
+    (lack,) = done["proofs"][0]["lacks"]
+    assert (lack["reason"], lack["path"].startswith(f"/two/user/{user}/")) == ("live", True)
 
 
 def test_the_newest_mail_first_on_two_hosts(
