@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -134,6 +135,11 @@ class History:
         """Groups have other names, or other users."""
         self.groups = self.rng.choice(GROUPS) if groups is None else groups
         (self.place / "groups.conf").write_text(self.groups + "\n")
+
+    def group_of(self, user: str) -> str:
+        """The group that a user is backed up in now."""
+        rules = (line.split("=") for line in self.groups.splitlines())
+        return next((group for group, expression in rules if re.fullmatch(expression, user)), "user")
 
     def split(self) -> None:
         """Groups are split into more shards, or fewer."""

@@ -8,7 +8,6 @@ Speaks to nothing but the command line.
 from __future__ import annotations
 
 import random
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,11 +30,6 @@ class Calm(History):
         self.stored: Mail = {}
         self.seen: dict[str, Mail] = {}
         self._stored_in: dict[str, str] = {}
-
-    def group_of(self, user: str) -> str:
-        """The group that a user is backed up in now."""
-        rules = (line.split("=") for line in self.groups.splitlines())
-        return next((group for group, expression in rules if re.fullmatch(expression, user)), "user")
 
     # Commands
 
