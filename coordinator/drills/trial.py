@@ -118,7 +118,8 @@ def try_mailbox(
             place = _place(everything, version, turn)
             backup = everything
             if place != STAGING:
-                backup = from_catalog(sources.staging, at, [path], sources.destinations, place)
+                # Not asked again: by now a run may have stored what lies at no place yet.
+                backup = replace(everything, archives=everything.archives.at(place))
             backup = replace(backup, unlock=sources.unlock)
             trial = replace(trial, place=place)
             return _tried(trial, path, version, backup, bench, directory, on_progress, portion)

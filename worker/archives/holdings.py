@@ -70,6 +70,15 @@ class Holdings(Record, kw_only=True):
         kept = {archive: self.locations[archive] for archive in archives if archive in self.locations}
         return replace(self, locations=kept, encrypted=self.encrypted & kept.keys())
 
+    def at(self, place: str) -> Holdings:
+        """Only the copies at a place."""
+        kept = {
+            archive: found
+            for archive, locations in self.locations.items()
+            if (found := tuple(location for location in locations if location.place == place))
+        }
+        return replace(self, locations=kept, encrypted=self.encrypted & kept.keys())
+
     def back(self, names: Mapping[ArchiveId, str]) -> Holdings:
         """The same when these archives lie in the staging area again, under these names."""
         staged = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,26 @@ def test_an_earlier_moment(place: Place) -> None:
     first = min(place.chain.moments)
     found = place.attempt(JANE, first)
     assert (found.outcome, found.run, found.messages) == ("proven", first, 4)
+
+
+def test_a_run_that_ends_meanwhile_makes_nothing_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it stored is newer, and lies at no place yet."""
+    place = Place(tmp_path, swept=False)
+    copy_out(place.chain.staging, *place.destinations)
+    chosen = trial._place
+
+    def choose(*known: Any) -> str:
+        name = chosen(*known)
+        place.chain.run({"jane": mail("jane", 9), "joe": mail("joe", 2)})
+        return name
+
+    monkeypatch.setattr(trial, "_place", choose)
+    before = max(place.chain.moments)
+    found = place.attempt()
+    assert (found.outcome, found.run, found.place, found.lacks) == ("proven", before, "vault", ())
+    assert found.messages == 6
 
 
 def test_what_is_not_swept_is_proven_from_the_staging_area(tmp_path: Path) -> None:
