@@ -349,7 +349,8 @@ codec = "lz4"
 # random = 0.2
 # older = 0.25
 # largest_every = "7d"
-# A drill begins with no further mailbox after this time, and restores no more mail than this.
+# A drill begins with no further mailbox after this time, and restores no more mail than this. A mailbox that
+# is larger than half of that, or than scratch_space, is proven in parts, night by night.
 # time = "2h"
 # bytes = "50 GB"
 # Where mailboxes are restored, one at a time, and removed again: a directory that nobody else can write to,

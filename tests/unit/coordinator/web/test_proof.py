@@ -11,7 +11,7 @@ from mailhaul.bench.macro import catalogs
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.history import GoodBackup
 from mailhaul.coordinator.overview.proof import failed_proofs, proof_standing, standing_of
-from mailhaul.coordinator.service.proofs import Counts, Proof, Proofs
+from mailhaul.coordinator.service.proofs import Counts, PartProof, Proof, Proofs
 from mailhaul.proto.records import RunId, Skipped
 from mailhaul.tests.pages import SettableClock, make_site, operator
 
@@ -101,6 +101,34 @@ def test_one_mailbox(staging: Path) -> None:
     assert client.get("/api/v1/proof/mailbox", params={"path": f"{path}x"}).status_code == 404
     assert client.get("/api/v1/proof/mailbox", params={"path": "/primary"}).status_code == 400
     assert client.get("/api/v1/proof/mailbox").status_code == 400
+
+
+def test_a_mailbox_that_is_proven_in_parts_and_ends_drills(tmp_path: Path) -> None:
+    catalogs.make(tmp_path, catalogs.SMALL)
+    scope, user = next(catalogs.users(catalogs.SMALL))
+    group = catalogs.group_name(scope)
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(1, catalogs.NEWEST)
+    proof = Proof(
+        partition="primary",
+        group=group,
+        user=user,
+        drill=drill.id,
+        tried=catalogs.NEWEST,
+        outcome="proven",
+        run=RunId("20261129T020000Z-0000"),
+        place="vault",
+        parts=5,
+        parts_proven=3,
+    )
+    proofs.note(proof, [PartProof(folder="INBOX")])
+    for _ in range(2):
+        proofs.begin_trial(proof.mailbox, drill.id, proof.run, catalogs.NEWEST)
+        proofs.bury()
+    client = operator(make_site(tmp_path, clock=MORNING))
+    page = client.get("/proof", params={"mailbox": f"/primary/{group}/{user}"}).text
+    assert "3 of 5 restored whole" in page
+    assert "in a row a drill was killed" in page
 
 
 def test_before_the_first_drill_there_is_a_page_too(tmp_path: Path) -> None:
