@@ -183,7 +183,7 @@ def command(
     order = Order(
         path=str(path), host=host, data=data, at=at, since=None if since is None else utc(since), share=sample
     )
-    unlock = unlock_with(identities, passphrase_files)
+    unlock = unlock_with(identities, passphrase_files, at_hand=invocation.identity)
     run = _Run(workers or default_workers(), unlock, as_json=as_json)
     if files:
         refuse(

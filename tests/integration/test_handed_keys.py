@@ -228,7 +228,9 @@ def test_operations_of_who_trusts_this_host_with_a_key_do_without_asking(site: S
             site.served.add(kind, *arguments)
         words = ("operations", "add", "--json", "drill", "--identity", site.key)
         site.served.run(*words, status=1, json_last=False)  # its passphrase is nowhere
-        wait_until(lambda: all(known["state"] == "done" for known in _operations(page)))
+        wait_until(lambda: all(known["ended"] for known in _operations(page)))
+        states = [(known["state"], known["error"]) for known in _operations(page)]
+        assert states == [("done", "")] * 3
     report = site.served.run("proof")
     assert report["drills"][0]["proven"] == 1, report
 
