@@ -27,10 +27,12 @@ def served_here(site: Site) -> Iterator[str]:
         stack.enter_context(serving(site.staging))
         doors = stack.enter_context(opened(page, site.staging, loopback=True))
         site = replace(site, clock=SystemClock(), ways=ways(page, doors[-1]))
-        thread = threading.Thread(target=serve, args=(make_app(site), page, doors, stop))
+        reported: list[Exception] = []
+        thread = threading.Thread(target=serve, args=(make_app(site), page, doors, stop, reported.append))
         thread.start()
         try:
             yield doors[-1].address.rstrip("/")
         finally:
             stop.set()
             thread.join()
+        assert reported == []
