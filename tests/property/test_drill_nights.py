@@ -8,6 +8,7 @@ a history."""
 from __future__ import annotations
 
 import random
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.errors import DamagedError
+from mailhaul.tests.agreement import disagreements
 from mailhaul.tests.archives import frames_of
 from mailhaul.tests.drilling import SetClock, drill, real_trials
 from mailhaul.tests.staged_chains import StagedChain
@@ -195,6 +197,9 @@ def test_what_is_damaged_is_found_and_told_and_nothing_else(tmp_path: Path, roun
         return
     for seed in range(rounds // 100):
         history = live_through(tmp_path / str(seed), seed, 30)
+        # Each apart: the archives of all histories have the same ids, and other mail.
+        assert disagreements((tmp_path / str(seed)).rglob("*.mha")) == []
+        shutil.rmtree(tmp_path / str(seed))
         late = max(history.found.values(), default=0)
         print(
             f"history {seed}: {history.proven} times a mailbox was proven, {history.failed} times not; found "
