@@ -185,11 +185,7 @@ def _as_of(
         names=catalog.names(),
         references=catalog.references({one.archive for one in versions}),
         absent={path: absence(catalog, run, path) for path in paths if not found[path]},
-        damaged=tuple(
-            Skipped(str(LogicalPath(loss.partition, loss.group)), "mailboxes", loss.detail)
-            for loss in catalog.nameless_losses(run)
-            if any(_may_be_in(path, loss.partition, loss.group, found[path]) for path in paths)
-        ),
+        damaged=tuple(_nameless(catalog, run, [path for path in paths if not (path.user and found[path])])),
     )
 
 
@@ -225,9 +221,12 @@ def needs_of(backup: BackupSet, archives: OpenArchives, version: MailboxVersion)
     return version.archive, *backup.references.get(version.archive, ())
 
 
-def _may_be_in(path: LogicalPath, partition: str, group: str, found: Sequence[MailboxVersion]) -> bool:
-    """Whether a path may mean a mailbox of a group of which nothing is known any more."""
-    return path.selects_partition(partition) and path.selects_group(group) and not (path.user and found)
+def _nameless(catalog: Catalog, run: RunId, paths: Sequence[LogicalPath]) -> Iterator[Skipped]:
+    """The groups in which these paths may mean mailboxes of which nothing is known any more. Without paths
+    the catalog is not asked: it counts all its versions for that."""
+    for loss in catalog.nameless_losses(run) if paths else ():
+        if any(path.selects_partition(loss.partition) and path.selects_group(loss.group) for path in paths):
+            yield Skipped(str(LogicalPath(loss.partition, loss.group)), "mailboxes", loss.detail)
 
 
 def _versions_of(
