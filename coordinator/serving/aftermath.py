@@ -6,14 +6,17 @@ from the beginning: they find what is done.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from ...proto.errors import BackupError
+from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.structs import Record
 from ..catalog import Catalog
 from ..history import RunRecord
+from ..lock import RunLock
 from ..restores.record import directory_of, error_of, read_order, state_of
 from ..restores.report import read_report
+from ..run_archives import seal_run_archives
 from ..service.records import Operation, State
 
 
@@ -61,12 +64,21 @@ def _of_run(staging: Path, run: str) -> Aftermath:
     with Catalog.open(staging) as catalog:
         record = catalog.run(run)
         if record.state in ("done", "partial", "failed"):
+            _seal(staging, catalog)
             return Aftermath(ended=_end_of(record), error=record.error)
         if catalog.can_go_on(record.run):
             return Aftermath(resumes=run)
         if record.planned_units and record.planned_units == record.sealed_units + record.unchanged_units:
             return Aftermath(ended=_end_of(record, whole=True))
     return ANEW
+
+
+def _seal(staging: Path, catalog: Catalog) -> None:
+    """Write the archive of a run whose process died between the end of the run and that: until then only the
+    catalog knows of a run that found nothing changed. Where there is no room, or another program has the
+    lock, the next run does so."""
+    with suppress(LockedError, StagingError), RunLock(staging):
+        seal_run_archives(staging, catalog)
 
 
 def _end_of(record: RunRecord, *, whole: bool = False) -> State:

@@ -448,8 +448,9 @@ class Served(Scattered):
         super().check()
 
     def lose_catalog(self) -> None:
-        """A run that was killed when it had ended, before an archive said so, is known to the catalog alone;
-        the next run or sweep would have written it. (What it stored is found as of later moments.)"""
+        """A run that was killed when its last unit was stored, or beside which another program had the lock,
+        is known to the catalog alone until the next run or sweep. (What it stored is found as of later
+        moments.)"""
         for run in list(self.moments):
             if not any(self.staging.glob(f"_runs/*/{run}.*.mhr")):
                 del self.moments[run]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.lock import RunLock
 from mailhaul.coordinator.restores.record import Order, begun
 from mailhaul.coordinator.restores.report import write_report
+from mailhaul.coordinator.run_archives import check_run_archive, run_archive
 from mailhaul.coordinator.service.records import Kind, Operation, Request
 from mailhaul.coordinator.serving.aftermath import ANEW, Aftermath, aftermath, resumable
 from mailhaul.proto.records import RestoreReport, RunId, Skipped
@@ -53,6 +55,22 @@ def test_a_run_whose_units_were_all_stored_has_ended(tmp_path: Path, catalog: Ca
     assert aftermath(tmp_path, operation()).ended == "done"
     catalog.end_run(UNIT.run, NOW)
     assert aftermath(tmp_path, operation()).ended == "done"
+
+
+def test_a_run_that_had_ended_has_its_archive(tmp_path: Path, catalog: Catalog) -> None:
+    """Also if its process died before it had written that: nothing else outlives the catalog of a run that
+    found nothing changed."""
+    catalog.begin_run(UNIT.run, NOW, paths="/")
+    catalog.plan_units([UNIT])
+    catalog.commit_unit(make_report(UNIT), sealed=NOW)
+    catalog.end_run(UNIT.run, NOW)
+    with RunLock(tmp_path):
+        assert aftermath(tmp_path, operation()).ended == "done", (
+            "somebody else has the lock: it is left to them"
+        )
+    assert not (tmp_path / run_archive(UNIT.run, 0)).exists()
+    assert aftermath(tmp_path, operation()).ended == "done"
+    check_run_archive(tmp_path, UNIT.run, 0)
 
 
 def test_a_run_that_left_something_out_is_partial(tmp_path: Path, catalog: Catalog) -> None:
