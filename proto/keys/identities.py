@@ -215,8 +215,9 @@ def handed_identity(name: str, data: bytes, passphrase: str) -> tuple[Identity, 
     path = Path(name)
     if data.startswith(_AGE_FILES):
         raise AccessError(f"{path}: decrypt it before (age --decrypt): what that costs has no bounds here")
-    if data.lstrip().startswith(b"{"):
-        if "mailhaul_command" in _document(path, data.decode("utf-8", "replace")):
+    document = _document_in(path, data)
+    if document is not None:
+        if "mailhaul_command" in document:
             raise AccessError(f"{path}: it names a program, which only a file of this host may")
         cost = parse_secret(path, data, lies_open=False).cost
         if cost and cost.n * cost.r * cost.p > _MOST_HANDED_WORK:
@@ -236,14 +237,13 @@ def handed_identity(name: str, data: bytes, passphrase: str) -> tuple[Identity, 
 
 
 def _identities_in(path: Path, data: bytes, passphrase: Passphrase) -> Secret | Sequence[Identity]:
-    text = data.decode("utf-8", "replace")
-    start = text.lstrip()
-    if start.startswith("{"):
-        document = _document(path, text)
+    document = _document_in(path, data)
+    if document is not None:
         if "mailhaul_command" in document:
             return (_command(path, document),)
         file = parse_secret(path, data, lies_open=False)
         return file.open(passphrase(path) if file.cost else None)
+    text = data.decode("utf-8", "replace")
     if data.startswith(_AGE_FILES):
         text = _decrypted_by_age(path, data, passphrase(path))
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -263,7 +263,12 @@ def _identities_in(path: Path, data: bytes, passphrase: Passphrase) -> Secret | 
     )
 
 
-def _document(path: Path, text: str) -> dict[str, object]:
+def _document_in(path: Path, data: bytes) -> dict[str, object] | None:
+    """The JSON document that is in a file; None: there is none. What may be handed in is decided by the same
+    reading as what is done with it. Raises AccessError."""
+    text = data.decode("utf-8", "replace")
+    if not text.lstrip().startswith("{"):
+        return None
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

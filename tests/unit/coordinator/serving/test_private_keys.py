@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from mailhaul.coordinator.people.roles import Who
 from mailhaul.coordinator.serving.private_keys import HeldKey, PrivateKeys, inherited
 from mailhaul.proto.errors import AccessError
 from mailhaul.proto.keys.identities import handed_identity
+from mailhaul.proto.keys.recipients import text_of
 from mailhaul.proto.keys.records import Kem
 from mailhaul.proto.keys.secret_files import ScryptCost, Secret, Share, without_passphrase, write_secret
 from mailhaul.tests.pages import SettableClock
@@ -104,3 +106,10 @@ def test_shares_and_encrypted_files_of_age_are_for_the_command_line() -> None:
         handed_identity("board.secret", without_passphrase(share), "")
     with pytest.raises(AccessError, match="decrypt it before"):
         handed_identity("age", b"age-encryption.org/v1\n-> scrypt x 30\n", "x")
+
+
+@pytest.mark.parametrize("before", ["", " ", "\ufeff", "\u00a0", "\u2003", "\x1c", "\x85"])
+def test_a_program_is_never_handed_in_whatever_stands_before_it(before: str) -> None:
+    command = {"mailhaul_command": 1, "command": ["/bin/true"], "recipient": text_of(recipient())}
+    with pytest.raises(AccessError, match=r"it names a program|is no identity"):
+        handed_identity("/etc/hostname", (before + json.dumps(command)).encode(), "")
