@@ -87,7 +87,7 @@ def look_at_night(
         proofs=shares(staging, until) if found.are_there and Proofs(staging).drills(1) else (),
         untried=why_untried(Proofs(staging).untried()),
         audit_end="" if ended is None else str(ended),
-        audit_is_cut=audit.is_cut,
+        audit_is_cut=audit.was_cut(since),
         lasting=tuple(
             Lasting(
                 event=standing.notice.event,

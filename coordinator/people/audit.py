@@ -26,6 +26,8 @@ from ..flocks import flocked
 from ..service.audit_end import AuditEnd, AuditEnds
 
 _NOTHING_BEFORE = "0" * 64
+_LACKING = "lacking"
+"""In a line that was written where the end had been cut off: how the log had ended."""
 _PATIENCE_SECONDS = 10.0
 _LONGEST_VALUE = 4000
 _LONGEST_FACTS = 3 * _LONGEST_VALUE
@@ -54,7 +56,8 @@ class Act(Record, kw_only=True):
 
 class Newest(Record, kw_only=True):
     """Acts of the log, the newest first, and the position before which there are older ones (None: there are
-    none). ``is_cut``: the end of the log is lacking."""
+    none). ``is_cut``: the end of the log is lacking, or was when one of the lines was written that were read
+    for them."""
 
     acts: tuple[dict[str, Any], ...]
     older: int | None = None
@@ -103,7 +106,7 @@ class AuditLog:
                 document["before_that"] = further
             known = self._ends.known()
             if known is not None and not _stood(file.fileno(), known):
-                document["lacking"] = str(known)
+                document[_LACKING] = str(known)
             line = json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n"
             _write_all(file.fileno(), ending + line)
             os.fsync(file.fileno())
@@ -150,7 +153,9 @@ class AuditLog:
                 end = file.seek(0, os.SEEK_END)
                 end = end if before is None else min(before, end)
                 for position, line in _backwards(file, end):
-                    if (act := _decoded(line)) is not None and is_meant(act):
+                    act = _decoded(line)
+                    is_cut = is_cut or (act is not None and _LACKING in act)
+                    if act is not None and is_meant(act):
                         found.append(act)
                     if position and (len(found) == count or end - position > _MOST_READ_BYTES):
                         return Newest(acts=tuple(found), older=position, is_cut=is_cut)
@@ -193,6 +198,13 @@ class AuditLog:
         known = self._ends.known()  # first: the log only grows
         return known is not None and not self.stood(known)
 
+    def was_cut(self, since: datetime) -> bool:
+        """Whether that is so, or was when a line was written since then (aware), as the next line is the end
+        from then on. Looks at the newest 16 MB or so. Raises StagingError, DamagedError."""
+        begin = _moment(since)
+        found = self.newest(1, lambda act: _LACKING in act and str(act.get("when", "")) >= begin)
+        return self.is_cut or bool(found.acts)
+
     def flaws(self) -> Iterator[Flaw]:
         """What is wrong with the log, from its beginning on. A line that a crash cut off is named by the next
         as any other, so it is no flaw unless it is the last. Raises StagingError, DamagedError."""
@@ -204,8 +216,8 @@ class AuditLog:
             named = str(act.get("before", ""))
             if named and (named != before or act.get("before_that", linked[1:]) != linked[1:]):
                 yield Flaw(number, "does not follow the line before it: something was altered or removed")
-            if "lacking" in act:
-                yield Flaw(number, f"was written where the end had been cut off: that was {act['lacking']}")
+            if _LACKING in act:
+                yield Flaw(number, f"was written where the end had been cut off: that was {act[_LACKING]}")
             before = _digest(line)
             linked = [before] if named else [before, *linked]
         if is_cut and not number:
@@ -297,7 +309,7 @@ def _digest(line: bytes) -> str:
 
 def _encoded(act: Act) -> dict[str, object]:
     document = {
-        "when": act.when.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "when": _moment(act.when),
         "who": act.who,
         "role": act.role,
         "where": act.where,
@@ -311,6 +323,11 @@ def _encoded(act: Act) -> dict[str, object]:
         **{name: _bounded(plain(value)) for name, value in document.items()},
         "facts": _bounded(facts, _LONGEST_FACTS),
     }
+
+
+def _moment(when: datetime) -> str:
+    """As it stands in a line; those of later moments sort behind."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _bounded(value: object, longest: int = _LONGEST_VALUE) -> object:

@@ -8,7 +8,7 @@ import random
 import resource
 import stat
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,8 @@ def test_an_end_that_is_cut_off_is_seen_and_stays_so(log: AuditLog, lines: int) 
     assert flaw.line == lines + 1
     assert str(ended) in flaw.problem
     assert (log.is_cut, log.stood(ended)) == (False, False)
+    assert [log.was_cut(WHEN + timedelta(seconds=late)) for late in (0, 1)] == [True, False]
+    assert log.newest(100, lambda _: True).is_cut
 
 
 def test_a_log_that_is_gone_is_missed(log: AuditLog) -> None:
