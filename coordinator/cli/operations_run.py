@@ -28,7 +28,7 @@ from .configuration import configured, found_configuration
 from .identities import configured_identity
 from .main import EXIT_INTERRUPTED, EXIT_TERMINATED, outcome
 from .operation_display import OperationDisplay
-from .operation_words import TAKES_KEYS, words_of
+from .operation_words import TAKES_KEYS, named_keys, words_of
 from .output import note, shown
 from .program import Invocation, run
 from .progress import Display
@@ -133,9 +133,10 @@ class _Carrying:
         return status
 
     def _identity(self) -> Identity | None:
-        """What it may open archives with if it names no private key itself: what was handed in for it, else
-        what is configured. Raises AccessError."""
-        if self._queue.get(self._number).request.kind not in TAKES_KEYS:
+        """What it may open archives with; None if it names private keys itself, as those are what it takes.
+        What was handed in for it, else what is configured. Raises AccessError."""
+        request = self._queue.get(self._number).request
+        if request.kind not in TAKES_KEYS or named_keys(request.kind, request.arguments)[0]:
             return None
         if self._handed:
             return handed_identity(_HANDED, self._handed, "")[0]

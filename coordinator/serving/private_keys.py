@@ -102,8 +102,8 @@ class PrivateKeys:
     def configured(self) -> HeldKey | None:
         """Those of the configuration, which are opened once; what fails is tried again after a minute. Raises
         AccessError."""
-        if self._open_configured is None:
-            return None
+        if self._open_configured is None or self._configured is not None:
+            return self._configured  # nobody waits for those who hand in keys
         with self._opening:  # it takes memory and time
             if self._configured is None:
                 now = self._clock.monotonic()

@@ -21,6 +21,7 @@ from mailhaul.proto.keys.secret_files import ScryptCost, read_secret
 
 from .servers.dovecot import Dovecot
 from .serving import Served, wait_until
+from .test_operation_files import carried_out
 
 USER = "jane@example.org"
 JANE = f"/primary/user/{USER}"
@@ -237,3 +238,14 @@ def test_operations_of_who_trusts_this_host_with_a_key_do_without_asking(site: S
 
 def _operations(page: Page) -> list[Any]:
     return [listed["operation"] for listed in page.get("operations")["operations"]]
+
+
+@pytest.mark.parametrize("names_its_own", [True, False])
+def test_an_operation_that_names_its_own_key_takes_no_other(tmp_path: Path, names_its_own: bool) -> None:
+    """Those of serve can't be opened."""
+    served = Served(tmp_path, f'identities = ["{tmp_path}/nowhere.secret"]\n')
+    served.run("keys", "recipient", "make", "ops", "--no-passphrase", "--dir", tmp_path)
+    own = ("--identity", str(tmp_path / "ops.secret")) if names_its_own else ()
+    number = served.add("verify", *own)
+    found = carried_out(served.staging, served.config, number)
+    assert found.state == ("done" if names_its_own else "failed"), found

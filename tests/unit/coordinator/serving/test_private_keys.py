@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from mailhaul.coordinator.people.roles import Who
+from mailhaul.coordinator.serving import private_keys
 from mailhaul.coordinator.serving.private_keys import HeldKey, PrivateKeys, inherited
 from mailhaul.proto.errors import AccessError
 from mailhaul.proto.keys.identities import handed_identity
@@ -113,3 +116,25 @@ def test_a_program_is_never_handed_in_whatever_stands_before_it(before: str) -> 
     command = {"mailhaul_command": 1, "command": ["/bin/true"], "recipient": text_of(recipient())}
     with pytest.raises(AccessError, match=r"it names a program|is no identity"):
         handed_identity("/etc/hostname", (before + json.dumps(command)).encode(), "")
+
+
+def test_who_looks_with_a_key_of_the_configuration_waits_for_nobody() -> None:
+    key, _ = handed_identity("ops.secret", without_passphrase(secret()), "")
+    keys = PrivateKeys(SettableClock(), lambda: key, (Path("ops.secret"),))
+    first = keys.configured()
+    opening, goes_on = threading.Event(), threading.Event()
+
+    def open_slowly(*_: object) -> object:
+        opening.set()
+        goes_on.wait(60)
+        raise AccessError("wrong")
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setattr(private_keys, "handed_identity", open_slowly)
+        handing_in = pool.submit(keys.opened, "other.secret", b"", "")
+        try:
+            assert opening.wait(60)
+            assert pool.submit(keys.of, ANNA).result(60) is first
+        finally:
+            goes_on.set()
+        assert isinstance(handing_in.exception(), AccessError)
