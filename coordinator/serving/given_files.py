@@ -22,7 +22,9 @@ _GIVEN = "given-"
 
 
 def keep(staging: Path, number: int, files: Mapping[str, bytes]) -> None:
-    """Keep what was given for some parameters of an operation, durably. Raises StagingError."""
+    """Keep what was given for some parameters of an operation, and nothing else, durably. Raises
+    StagingError."""
+    forget_given(staging, number)  # what was to be an operation of this id, and came to nothing
     for parameter, content in files.items():
         path = file_of(staging, number, f"{_GIVEN}{parameter}")
         try:
@@ -59,13 +61,8 @@ def forget_given(staging: Path, number: int) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)  # of an operation that came to nothing
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb") as file:
-        if os.geteuid() == 0:
-            # Root asks, and another user carries it out: that whose directory it is.
-            owner = path.parent.stat()
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -28,7 +28,8 @@ def test_what_is_kept_is_private_and_found_by_its_parameter(tmp_path: Path) -> N
     assert path.read_bytes() == b"a = b\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert given(tmp_path, 7, "ca_file") is None
-    assert {number: len(files) for number, files in all_given(tmp_path).items()} == {7: 2, 8: 1}
+    assert given(tmp_path, 7, "announcement") is None, "that was given to another operation"
+    assert {number: len(files) for number, files in all_given(tmp_path).items()} == {7: 1, 8: 1}
     forget_given(tmp_path, 7)
     assert sorted(all_given(tmp_path)) == [8]
     forget_old(tmp_path, 8 + KEPT)
