@@ -19,7 +19,8 @@ from .overview import configured_groups
 
 
 class ScheduleCollector(Collector):
-    """Of whoever serves a staging area: of groups of which backups are planned."""
+    """Of whoever serves a staging area: of groups of which it knows when backups are due. Of others there is
+    nothing: an alert takes a sample for what the schedule says, and is silent."""
 
     def __init__(self, config: Config, zone: tzinfo, clock: Clock) -> None:
         self._config = config
@@ -39,11 +40,12 @@ class ScheduleCollector(Collector):
         yield gauge(
             "mailhaul_backup_wanted_timestamp_seconds",
             "A backup of the group was due then, six hours ago or earlier: it is late if there is none that "
-            "is newer. 0: none was due yet, or none is planned.",
+            "is newer. 0: none was due yet, or the schedule says that none is made.",
             GROUP,
             (
                 (partition, group, _seconds(planned.wanted_since(group, now)))
                 for partition, group in sorted(configured_groups(self._config))
+                if planned.knows(group)
             ),
         )
 

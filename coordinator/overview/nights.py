@@ -118,8 +118,8 @@ def night_of(day: date, runs: Sequence[RunRecord]) -> Night:
 def look_at_last_night(
     catalog: CatalogReader, now: datetime, planned: PlannedBackups | None = None
 ) -> LastNight:
-    """How it stands at a time (aware). Without what is ``planned``, or where nobody has seen to that, there
-    should be a run each night."""
+    """How it stands at a time (aware). Without what is ``planned``, where nobody has seen to that, or where
+    the plan does not know of all groups, there should be a run each night."""
     newest = next(iter(catalog.runs(1)), None)
     if newest is None:
         return last_night(None, (), now, planned)
@@ -143,8 +143,9 @@ def last_night(
     began = night.runs[0].started
     verdict, headline = night.verdict, _HEADLINES[night.verdict]
     lines = [] if verdict == "good" else [night.why]
-    is_planned = planned is not None and planned.are_known
-    late = _late(good, planned, now) if planned and is_planned and verdict != "running" else []
+    is_known = planned is not None and planned.are_known
+    late = _late(good, planned, now) if planned and is_known and verdict != "running" else []
+    is_planned = is_known and all(planned and planned.knows(backup.group) for backup in good)
     lines += late[:_MOST_LATE]
     if len(late) > _MOST_LATE:
         lines.append(f"so are {counted(len(late) - _MOST_LATE, 'other group')}")

@@ -30,6 +30,11 @@ class PlannedBackups:
         """Whether there are any, and somebody has seen to them."""
         return bool(self._entries)
 
+    def knows(self, group: str) -> bool:
+        """Whether the schedule is what says when the group is backed up, or that it is not. Others may be
+        backed up by timers of the host."""
+        return self._has_own(group) or group in self._off or "backup" in self._entries
+
     def wanted_since(self, group: str, now: datetime) -> datetime | None:
         """There should be a backup of the group that is no older than this: it was due then, and the margin
         is over. None where none is planned, or none was due since its entry came into the schedule."""
@@ -43,10 +48,13 @@ class PlannedBackups:
         return moment
 
     def _entry_of(self, group: str) -> Entry | None:
-        own = self._schedule.groups.get(group)
-        if own is not None and (own.backup is not None or own.full is not None):
+        if self._has_own(group):
             return self._entries.get(f"backup:{group}")
         return None if group in self._off else self._entries.get("backup")
+
+    def _has_own(self, group: str) -> bool:
+        own = self._schedule.groups.get(group)
+        return own is not None and (own.backup is not None or own.full is not None)
 
     def _was_due(self, entry: Entry, moment: datetime) -> bool:
         return last_moment(entry.all_times, self._zone, moment) == moment

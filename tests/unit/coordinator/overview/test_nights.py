@@ -25,6 +25,7 @@ from mailhaul.coordinator.scheduling.timings import parse
 from mailhaul.coordinator.service.records import Handled
 from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.proto.records import RunId, Skipped
+from mailhaul.proto.structs import replace
 
 MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -120,6 +121,11 @@ def test_where_backups_are_planned_they_are_late_when_one_is_lacking() -> None:
     )
     late = last_night(night, [weekly, daily], MONDAY + timedelta(days=1, hours=6), planned)
     assert (late.verdict, len(late.lines), "primary/daily" in late.lines[0]) == ("bad", 1, True)
+    # Of others timers may see to it, as of all where there is no plan.
+    config = replace(config, schedule=replace(config.schedule, backup=()))
+    own = PlannedBackups(config, {"backup:daily": begun}, UTC)
+    late = last_night(night, [weekly], MONDAY + timedelta(days=1, hours=7), own)
+    assert (late.verdict, late.headline) == ("bad", "No backup since Monday, 23 November 2026")
     many = [stored(f"p{number}", "daily") for number in range(7)]
     late = last_night(night, many, MONDAY + timedelta(days=1, hours=6), planned)
     assert (len(late.lines), late.lines[-1]) == (6, "so are 2 other groups")

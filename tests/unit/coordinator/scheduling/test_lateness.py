@@ -64,6 +64,15 @@ def test_nothing_is_wanted_that_nobody_planned() -> None:
         assert known.wanted_since(group, at("2026-11-27T12:00")) is None
 
 
+def test_of_groups_that_timers_may_back_up_it_knows_nothing() -> None:
+    both = planned(backup="2026-11-26T02:00", backup_sales="2026-11-22T02:00")
+    assert all(both.knows(group) for group in ("staff", "sales", "never", "guests", "swept"))
+    one = planned(backup_sales="2026-11-22T02:00")
+    assert [group for group in ("staff", "sales", "never", "guests", "swept") if one.knows(group)] == [
+        "sales", "never", "guests",
+    ]  # fmt: skip
+
+
 def test_what_was_due_before_its_entry_came_into_the_schedule_is_not_wanted() -> None:
     known = planned(backup="2026-11-26T12:00", backup_sales="2026-11-26T12:00")
     assert known.wanted_since("staff", at("2026-11-27T07:00")) is None
