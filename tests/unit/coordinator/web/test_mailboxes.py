@@ -272,7 +272,9 @@ def test_a_helpdesk_acts_for_its_groups_and_reads_no_mail(
     done = client.post("/api/v1/mailboxes/restore", json=asked, headers=token).json()
     assert client.get(f"/mailboxes/operation?id={done['id']}").status_code == 200
     assert other.get(f"/mailboxes/operation?id={done['id']}").status_code == 404
-    site.operations.end(done["id"], "stopped", site.now())
+    error = f"{JANE}/Encrypted: can't be written"
+    site.operations.end(done["id"], "failed", site.now(), error=error)
+    assert "key" not in client.get(f"/mailboxes/operation?id={done['id']}").text.partition("<main")[2]
 
 
 @pytest.mark.parametrize(
