@@ -113,10 +113,10 @@ def command(
         duties: tuple[Duty, ...] = (queue, keys, *_duties(config, log, stack))
         stack.enter_context(Loop(duties, clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
-        _try_keys(keys, _reported(log))
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
         front = _front(config, invocation, listen, browse, keys, _reported(log), stack)
-        manager.is_ready()
+        manager.is_ready()  # before a program that unwraps keys is asked, which may take its time
+        _try_keys(keys, _reported(log))
         front(stop)
         manager.is_stopping()
         note("stopping")
