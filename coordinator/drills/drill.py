@@ -287,7 +287,13 @@ class _Work(Record):
             return
         parts = cut(measured, Proofs(self.staging).parts(candidate.mailbox), self.largest_bytes)
         room = self.scratch.room_bytes()
-        taken = chosen(parts, self.largest_bytes, room, lambda part: next(iter(self._turn(part)), ""))
+        taken = chosen(
+            parts,
+            self.largest_bytes,
+            room,
+            lambda part: next(iter(self._turn(part)), ""),
+            alone_bytes=min(self.config.limit_bytes, self.config.scratch_bytes),
+        )
         if not taken:
             why = _NO_ROOM if room < self.largest_bytes else "a message of it is too large for a drill"
             self._note(pick, self._untried(candidate, why), None)

@@ -103,11 +103,26 @@ def _divided(some: _Sizes, most_bytes: int) -> list[_Sizes]:
 
 
 def chosen(
-    parts: Sequence[Part], most_bytes: int, room_bytes: int, next_place: Callable[[PartProof], str]
+    parts: Sequence[Part],
+    most_bytes: int,
+    room_bytes: int,
+    next_place: Callable[[PartProof], str],
+    *,
+    alone_bytes: int,
 ) -> list[Part]:
     """What is tried next: the part that has waited for longest, and of the others those that wait, as many as
     fit beside it, in bytes and on the disk, and are to come from the same place. Parts that failed go before,
-    unless they were just tried: one that can't be mended must not keep the others out."""
+    unless they were just tried: one that can't be mended must not keep the others out. A message that is
+    larger than ``most_bytes`` is tried by itself, up to ``alone_bytes``.
+
+    Nothing where no folder fits: the files that are no messages would look like a proof."""
+
+    def fits(part: Part, left: int, room: int) -> bool:
+        return part.size_bytes <= left and part.size_bytes + part.messages * MESSAGE_BYTES <= room
+
+    most = {part: alone_bytes if part.messages == 1 else most_bytes for part in parts}
+    if not any(fits(part, most[part], room_bytes) for part in parts if part.proof.folder != _FILES):
+        return []
     newest = max((part.proof.tried or _NEVER for part in parts), default=_NEVER)
 
     def turn(part: Part) -> tuple[bool, datetime]:
@@ -117,12 +132,12 @@ def chosen(
     taken: list[Part] = []
     left, room = most_bytes, room_bytes
     for part in sorted(parts, key=turn):
-        needed = part.size_bytes + part.messages * MESSAGE_BYTES
-        fits = part.size_bytes <= left and needed <= room
-        if fits and (not taken or next_place(part.proof) == next_place(taken[0].proof)):
+        if not fits(part, left if taken else most[part], room):
+            continue
+        if not taken or next_place(part.proof) == next_place(taken[0].proof):
             taken.append(part)
             left -= part.size_bytes
-            room -= needed
+            room -= part.size_bytes + part.messages * MESSAGE_BYTES
     return taken
 
 

@@ -89,7 +89,7 @@ def test_another_uidvalidity_begins_anew_and_so_does_a_new_folder() -> None:
 
 def test_those_that_wait_are_chosen_as_far_as_there_is_room() -> None:
     parts = cut(mailbox(folder("INBOX", range(1, 13)), folder("Sent", range(1, 4))), (), 1000)
-    first = chosen(parts, 1000, ROOM, lambda _: "vault")
+    first = chosen(parts, 1000, ROOM, lambda _: "vault", alone_bytes=1000)
     assert [(one.proof.folder, one.proof.first) for one in first] == [
         ("", b""),
         ("INBOX", b""),
@@ -98,17 +98,29 @@ def test_those_that_wait_are_chosen_as_far_as_there_is_room() -> None:
     assert portion_of(first).files
     known = noted(parts, first, Trial(outcome="proven", run=RUN, place="vault"), NOW)
     parts = cut(mailbox(folder("INBOX", range(1, 13)), folder("Sent", range(1, 4))), known, 1000)
-    second = chosen(parts, 600, ROOM, lambda _: "vault")
+    second = chosen(parts, 600, ROOM, lambda _: "vault", alone_bytes=1000)
     assert [(one.proof.folder, one.proof.first) for one in second] == [
         ("INBOX", key(11)),
         ("Sent", b""),
         ("", b""),
     ]
-    apart = chosen(parts, 1000, ROOM, lambda one: "ceph" if one.place else "vault")
+    apart = chosen(parts, 1000, ROOM, lambda one: "ceph" if one.place else "vault", alone_bytes=1000)
     assert [one.proof.place for one in apart] == ["", ""]
-    assert chosen(parts, 1000, 1000, lambda _: "vault") == [parts[0]], (
-        "files of messages take more than bytes"
-    )
+    # Files of messages take more than bytes, and without any the files that are none prove nothing.
+    assert chosen(parts, 1000, 1000, lambda _: "vault", alone_bytes=1000) == []
+
+
+def test_a_message_that_is_too_large_to_be_tried_with_others_is_tried_by_itself() -> None:
+    large = FolderSizes(name="INBOX", uidvalidity=5, sizes=((key(1), 400), (key(2), 1900), (key(3), 400)))
+    known: list[PartProof] = []
+    for night in range(3):
+        parts = cut(mailbox(large), known, 1000)
+        taken = chosen(parts, 1000, ROOM, lambda _: "vault", alone_bytes=2000)
+        known = noted(parts, taken, Trial(outcome="proven", run=RUN, place="vault"), NOW + night * DAY)
+    assert proven_since(known) is not None
+    assert chosen(cut(mailbox(large), known, 1000), 1000, ROOM, lambda _: "vault", alone_bytes=1000)
+    only = FolderSizes(name="INBOX", uidvalidity=5, sizes=((key(2), 1900),))
+    assert chosen(cut(mailbox(only), (), 1000), 1000, ROOM, lambda _: "vault", alone_bytes=1000) == []
 
 
 def test_what_is_lacking_is_of_the_part_that_it_is_in() -> None:
