@@ -148,7 +148,7 @@ class _Narrowing:
         self._everything = not choice.only or str(source.whose) in choice.only
         self._folders: set[str | None] = set()
         if not self._everything:
-            names = [one.folder.name for one in source.stored.mailbox.folders]
+            names = [entry.folder.name for entry in source.stored.mailbox.folders]
             for path in choice.only:
                 with suppress(UsageError):  # a file, whose path is none of a message or folder
                     self._folders.add(LogicalPath.parse(path).resolve(names).folder)
@@ -163,7 +163,7 @@ class _Narrowing:
             selected = _also(self._portion.of_folder(folder), selected)
         if self._everything or self._source.path(folder.name) in self._only:
             return selected
-        return _also(lambda one: self._source.message_path(folder.name, one) in self._only, selected)
+        return _also(lambda message: self._source.message_path(folder.name, message) in self._only, selected)
 
     def takes_file(self, file: StoredFile, folder: str | None) -> bool:
         if self._portion is not None and not self._portion.files:
@@ -303,7 +303,7 @@ class _Restore:
             return message if chosen else None
 
         every = path.uid is None and path.name is None
-        chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
+        chosen = [entry for entry in mailbox.folders if path.selects_folder(entry.folder.name)]
         narrowing = _Narrowing(source, choice)
         for folder in filter(narrowing.takes_folder, chosen):
             wanted = narrowing.of_folder(folder.folder, _as_it_is if every else selected)
@@ -332,7 +332,7 @@ class _Restore:
         """Put back nothing but mail, as new messages in folders below another one."""
         folders = source.stored.mailbox.folders
         narrowing = _Narrowing(source, choice)
-        path = choice.path.resolve([one.folder.name for one in folders])
+        path = choice.path.resolve([entry.folder.name for entry in folders])
 
         def selected(message: Message) -> Message | None:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)

@@ -80,8 +80,9 @@ def command(
             _tell_groups(standing)
         return EXIT_DAMAGED if standing.failed else EXIT_OK
     proofs = Proofs(area)
-    known = {one.mailbox: one for one in proofs.all()}
-    found = [(LogicalPath(*one.mailbox), known.get(one.mailbox)) for one in candidates_of(area, [path])]
+    known = {proof.mailbox: proof for proof in proofs.all()}
+    mailboxes = [candidate.mailbox for candidate in candidates_of(area, [path])]
+    found = [(LogicalPath(*mailbox), known.get(mailbox)) for mailbox in mailboxes]
     if failed:
         found = [(whose, one) for whose, one in found if one is not None and one.outcome == "failed"]
     if as_json:
@@ -99,7 +100,7 @@ def command(
 def _tell_parts(parts: Sequence[PartProof]) -> None:
     if parts:
         say()
-        output.print_table(_PARTS, [_row_of_part(one) for one in parts])
+        output.print_table(_PARTS, [_row_of_part(part) for part in parts])
 
 
 def _row_of_part(part: PartProof) -> Sequence[str]:
@@ -145,10 +146,10 @@ def _row(whose: LogicalPath, proof: Proof | None) -> Sequence[str]:
 def _document(whose: LogicalPath, proof: Proof | None, proofs: Proofs) -> dict[str, object]:
     """With the parts of a mailbox that is proven in parts."""
     parts = proofs.parts(proof.mailbox) if proof is not None and proof.parts else ()
-    return {"path": str(whose), "proof": proof, "parts": [_part_document(one) for one in parts]}
+    return {"path": str(whose), "proof": proof, "parts": [_part_document(part) for part in parts]}
 
 
 def _part_document(part: PartProof) -> dict[str, object]:
-    names = (one for one in field_names(part) if one != "first")
+    names = (name for name in field_names(part) if name != "first")
     first = part.first.decode("utf-8", "backslashreplace")
     return {"first": first, **{name: getattr(part, name) for name in names}}

@@ -86,9 +86,9 @@ def line(
     rng = random.Random(seed)  # noqa: S311 (no secret; it is on record)
     everybody = list(candidates)
     rng.shuffle(everybody)
-    waiting = [one for one in everybody if one.size_bytes <= largest_bytes]
+    waiting = [candidate for candidate in everybody if candidate.size_bytes <= largest_bytes]
     in_parts = _in_parts(everybody, proofs, largest_bytes)
-    waiting.sort(key=lambda one: _last_turn(proofs.get(one.mailbox)))
+    waiting.sort(key=lambda candidate: _last_turn(proofs.get(candidate.mailbox)))
     failed = sorted(
         (one for one in waiting if _has_failed(proofs.get(one.mailbox))),
         key=lambda one: proofs[one.mailbox].tried,
@@ -103,8 +103,8 @@ def line(
     ]
     chance = rng.sample(others, min(_random_places(rules), len(others)))
     opening = [
-        *(Pick(candidate=one, why="unproven") for one in first[:1]),
-        *(Pick(candidate=one, why="part") for one in in_parts),
+        *(Pick(candidate=candidate, why="unproven") for candidate in first[:1]),
+        *(Pick(candidate=candidate, why="part") for candidate in in_parts),
     ]
     if in_parts and rng.random() < _HALF:
         opening = [*opening[len(first[:1]) :], *opening[: len(first[:1])]]
@@ -156,11 +156,11 @@ def _in_parts(
 ) -> list[Candidate]:
     """The mailboxes that are too large, those first whose turn was longest ago."""
 
-    def turn(one: Candidate) -> datetime:
-        proof = proofs.get(one.mailbox)
+    def turn(candidate: Candidate) -> datetime:
+        proof = proofs.get(candidate.mailbox)
         return proof.tried if proof is not None else _NEVER
 
-    return sorted((one for one in some if one.size_bytes > largest_bytes), key=turn)
+    return sorted((candidate for candidate in some if candidate.size_bytes > largest_bytes), key=turn)
 
 
 def _due_large(
@@ -174,7 +174,7 @@ def _due_large(
     if rules.mailboxes < 2 or (turns and now - max(turns) < timedelta(seconds=rules.largest_every_seconds)):
         return []
     fitting = sorted(
-        (one for one in waiting if not _is_deadly(proofs.get(one.mailbox))),
+        (candidate for candidate in waiting if not _is_deadly(proofs.get(candidate.mailbox))),
         key=lambda one: -one.size_bytes,
     )
     large = fitting[: max(_LEAST_LARGE, round(len(fitting) * _LARGE_SHARE))]

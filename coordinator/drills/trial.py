@@ -132,7 +132,7 @@ def try_mailbox(
 
 
 def _narrowed(planned: PlannedTask, portion: Portion | None) -> PlannedTask:
-    choices = tuple(replace(one, portion=portion) for one in planned.task.choices)
+    choices = tuple(replace(choice, portion=portion) for choice in planned.task.choices)
     return replace(planned, task=replace(planned.task, choices=choices))
 
 
@@ -166,8 +166,8 @@ def _tried(
     plan = plan_restore(
         backup, [path], {version.partition: target}, as_user=_USER, workers=1, load=bench.load
     )
-    tasks = [_narrowed(one, portion) for one in plan.tasks]
-    holdings = [one.task.archives for one in tasks]
+    tasks = [_narrowed(planned, portion) for planned in plan.tasks]
+    holdings = [planned.task.archives for planned in tasks]
     if backup.archives.keys.structures:
         refuse_locked(holdings, backup.slots)
         refuse_without_vault(holdings, backup.slots)
@@ -227,7 +227,7 @@ def _lacks(
     """What the restore tells, and what was found beyond that."""
     told = (*report.damaged, *(skip for skip in report.skipped if skip.reason not in _OF_THE_SCRATCH))
     known = {one.path for one in told}
-    found = [*told, *(one for one in compared.lacks if one.path not in known)]
+    found = [*told, *(lack for lack in compared.lacks if lack.path not in known)]
     if not found and compared.messages != expected:
         path = str(LogicalPath(version.partition, version.group, version.user))
         detail = f"{expected} messages were stored, and {compared.messages} were compared"

@@ -24,9 +24,9 @@ changes with a sweep."""
 def recorded_spaces(staging: Path, today: date) -> dict[str, PlaceSpace]:
     """The places that were measured lately, by name, as they were then: no place is asked. Raises
     StagingError, DamagedError."""
-    samples = [one for one in SpaceRecord(staging).samples() if today - one.day <= LATELY]
-    newest = {one.place: one for one in samples}  # they are in the order of the days
-    return {one.place: one for one in forecast(samples, tuple(newest.values()), today)}
+    samples = [sample for sample in SpaceRecord(staging).samples() if today - sample.day <= LATELY]
+    newest = {sample.place: sample for sample in samples}  # they are in the order of the days
+    return {space.place: space for space in forecast(samples, tuple(newest.values()), today)}
 
 
 class Spaces:

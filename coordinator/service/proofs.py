@@ -49,7 +49,8 @@ _PART_COLUMNS = (
 _PART = f"""INSERT INTO parts ({", ".join(_PART_COLUMNS)})
     VALUES ({
     ", ".join(
-        _TEXT if one in ("partition", "grp", "user", "folder", "place") else "?" for one in _PART_COLUMNS
+        _TEXT if column in ("partition", "grp", "user", "folder", "place") else "?"
+        for column in _PART_COLUMNS
     )
 })"""  # noqa: S608 (names of columns)
 _OF_MAILBOXES = ("proofs", "begun", "parts")
@@ -223,7 +224,7 @@ class Proofs:
             database.execute(f"DELETE FROM begun WHERE {_NAMED}", key)  # noqa: S608
             if parts is not None:
                 database.execute(f"DELETE FROM parts WHERE {_NAMED}", key)  # noqa: S608
-                database.executemany(_PART, [(*key, *_part_row(one)) for one in parts])
+                database.executemany(_PART, [(*key, *_part_row(part)) for part in parts])
             database.execute(
                 f"UPDATE drills SET {proof.outcome} = {proof.outcome} + 1, messages = messages + ?,"  # noqa: S608
                 " size_bytes = size_bytes + ? WHERE id = ?",
@@ -451,7 +452,7 @@ def _part_row(part: PartProof) -> tuple[object, ...]:
         part.outcome,
         stamp(part.proven),
         raw(part.place),
-        json.dumps([astuple(one) for one in part.lacks[:MOST_LACKS]]),
+        json.dumps([astuple(lack) for lack in part.lacks[:MOST_LACKS]]),
     )
 
 

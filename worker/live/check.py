@@ -239,9 +239,9 @@ class Look:
         self._damaged: list[Finding] = []
         self._unlooked: list[Skipped] = []
         folders = stored.mailbox.folders
-        self._path = wanted.path.resolve([one.folder.name for one in folders])
-        chosen = [one for one in folders if self._selects(one.folder.name)]
-        self._by_path = {one.folder.path: one for one in chosen}
+        self._path = wanted.path.resolve([entry.folder.name for entry in folders])
+        chosen = [entry for entry in folders if self._selects(entry.folder.name)]
+        self._by_path = {entry.folder.path: entry for entry in chosen}
         self._by_guid = {one.folder.guid: one for one in chosen if one.folder.guid}
 
     def over(self, reader: MailboxReader, record: ServerRecord) -> None:
@@ -358,7 +358,7 @@ class Look:
         if lost := stored.damaged():
             detail = f"how {lost} messages were stored is not known: metadata is damaged"
             self._unlooked.append(Skipped(path, "metadata", detail))
-        unmet = [one for one in stored.unmet() if is_chosen(one)]
+        unmet = [message for message in stored.unmet() if is_chosen(message)]
         self._counts.messages += len(unmet)
         self._counts.new += len(ambiguous.difference(one.base for one in unmet))
         arrived |= ambiguous
@@ -374,9 +374,9 @@ class Look:
         portion = self.wanted.portion
         holds = portion.of_folder(folder) if portion is not None else None
 
-        def is_chosen(one: Message) -> bool:
-            selected = self._path.selects_message(one.uid, one.base, one.suffix, one.place)
-            return selected and (holds is None or holds(one))
+        def is_chosen(message: Message) -> bool:
+            selected = self._path.selects_message(message.uid, message.base, message.suffix, message.place)
+            return selected and (holds is None or holds(message))
 
         return is_chosen
 

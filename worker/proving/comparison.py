@@ -86,9 +86,9 @@ def compare(
     step. With ``to_serve`` it is found out what a server has to show."""
     course = _Course(0, 0, [], [])
     entries = {
-        one.folder.path: one
-        for one in stored.mailbox.folders
-        if portion is None or portion.has_folder(one.folder.name)
+        entry.folder.path: entry
+        for entry in stored.mailbox.folders
+        if portion is None or portion.has_folder(entry.folder.name)
     }
     try:
         with store.open_mailbox(user) as reader:

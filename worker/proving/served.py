@@ -42,7 +42,7 @@ def compare_served(
             lacks += _folder(account, whose, folder, told)
         except StoreError as error:
             lacks.append(Skipped(path, "imap", error.message))
-    known = {one.name for one in folders}
+    known = {served.name for served in folders}
     for name in sorted(shown - known - {INBOX, *others}):
         path = str(LogicalPath(whose.partition, whose.group, whose.user, name))
         lacks.append(Skipped(path, "imap", "a mail server lists a folder that the backup has not"))

@@ -112,7 +112,7 @@ def _served(
     if layout is None:
         return ProofReport(compared=files, unserved="its folders lie in no way that a server is told of here")
     try:
-        others = [one.name for one in folders] if task.portion is not None else []
+        others = [folder.name for folder in folders] if task.portion is not None else []
         return _shown(task, compared, told_and_rested, layout, others)
     except StoreError as error:
         if not files.lacks:
