@@ -35,7 +35,7 @@ def keys(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "one",
+    "restore_task",
     [
         task(StagingArea(path="/staging", keys=OF_A_HOST)),
         task(StagingArea(path="/staging", sealing=SEALING)),
