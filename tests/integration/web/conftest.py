@@ -18,9 +18,10 @@ from mailhaul.tests.integration.web.shown import shown_site
 IN_CI = os.environ.get("CI") == "true"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(require_tool: Callable[[str], Path]) -> Iterator[Browser]:
-    """Chromium."""
+    """Chromium. Not for longer than a module: while Playwright is there, an event loop of its own is that of
+    this thread, and tests that run one fail."""
     chromium = require_tool("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
