@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -148,8 +148,8 @@ class AuditLog:
         the position to go on from. Raises StagingError."""
         found: list[dict[str, Any]] = []
         is_cut = self.is_cut
-        try:
-            with self.path.open("rb") as file:
+        with self._reading() as file:
+            if file is not None:
                 end = file.seek(0, os.SEEK_END)
                 end = end if before is None else min(before, end)
                 for position, line in _backwards(file, end):
@@ -159,38 +159,18 @@ class AuditLog:
                         found.append(act)
                     if position and (len(found) == count or end - position > _MOST_READ_BYTES):
                         return Newest(acts=tuple(found), older=position, is_cut=is_cut)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise StagingError(
-                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
-            ) from error
         return Newest(acts=tuple(found), is_cut=is_cut)
 
     def end(self) -> AuditEnd | None:
         """How it ends as of now; None for one that is empty. Raises StagingError."""
-        try:
-            with self.path.open("rb") as file:
-                last = _last_line(file.fileno())
-                return AuditEnd(file.seek(0, os.SEEK_END), _digest(last)) if last else None
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StagingError(
-                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
-            ) from error
+        with self._reading() as file:
+            last = _last_line(file.fileno()) if file else b""
+            return AuditEnd(file.seek(0, os.SEEK_END), _digest(last)) if file and last else None
 
     def stood(self, end: AuditEnd) -> bool:
         """Whether the log has what it had when this was its end. Raises StagingError."""
-        try:
-            with self.path.open("rb") as file:
-                return _stood(file.fileno(), end)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise StagingError(
-                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
-            ) from error
+        with self._reading() as file:
+            return file is not None and _stood(file.fileno(), end)
 
     @property
     def is_cut(self) -> bool:
@@ -228,11 +208,18 @@ class AuditLog:
             yield Flaw(number, "is the last, and is cut off")
 
     def _lines(self) -> Iterator[bytes]:
+        with self._reading() as file:
+            yield from file or ()
+
+    @contextmanager
+    def _reading(self) -> Iterator[BinaryIO | None]:
+        """The log, to read; None if there is none. Raises StagingError, also for what is read within."""
         try:
-            with self.path.open("rb") as file:
-                yield from file
-        except FileNotFoundError:
-            return
+            with ExitStack() as stack:
+                file = None
+                with suppress(FileNotFoundError):
+                    file = stack.enter_context(self.path.open("rb"))
+                yield file
         except OSError as error:
             raise StagingError(
                 f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
